@@ -1,0 +1,44 @@
+# make          this list
+# PYTHON=... and VENV=... choose the interpreter and the folder of the environment.
+VENV ?= .venv
+export PYTHON VENV
+python := $(VENV)/bin/python
+config := configs/upernet_van_b0_demo.py
+run := work_dirs/upernet_van_b0_demo
+
+.PHONY: help install demo test test-all lint format clean
+
+help:
+	@echo 'make install   make $(VENV) with the tested stack; compiles mmcv once (8 to 20 minutes)'
+	@echo 'make demo      install, then train, test and draw a small network (about 5 minutes)'
+	@echo 'make test      install, then lint and run the tests (about 15 minutes)'
+	@echo 'make test-all  the same with the slow tests'
+	@echo 'make format    format the code'
+	@echo 'make clean     remove what runs and builds left, not $(VENV) and not data/'
+
+install:
+	@bash tools/install.sh
+
+demo: install
+	$(python) tools/make_demo_data.py data/demo_ade20k
+	$(python) tools/train.py $(config)
+	$(python) tools/test.py $(config) $(run) --out $(run)/predictions
+	$(python) tools/analysis_tools/draw_results.py $(config) $(run)/predictions demo.png
+
+test: install lint
+	$(python) -m pytest $(PYTEST_ARGS)
+
+test-all: PYTEST_ARGS += -m "not gpu"
+test-all: test
+
+lint: install
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+
+format: install
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .ruff_cache work_dirs/*/ demo.png
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

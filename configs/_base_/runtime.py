@@ -1,0 +1,14 @@
+"""What every task shares: processes, logging, reproducibility."""
+
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+log_level = 'INFO'
+load_from = None
+resume = False
+
+# Carried to every data set and head when a config or --cfg-options sets them, as is max_iters
+# (mmvisattn/engine/config.py).
+data_root = None
+classes = None

@@ -1,0 +1,43 @@
+"""UPerNet on the embedded street scenes: the ADE20K recipe at a size for two CPU cores.
+
+The scenes lie on disk as ADE20K does, so that only the class list, the size and the length differ.
+From scratch: hence a higher learning rate than the one that fine-tunes ImageNet weights.
+"""
+
+_base_ = './upernet_ade20k.py'
+
+data_root = 'data/demo_ade20k'
+classes = ['building', 'sky', 'tree', 'road', 'grass', 'mountain', 'car']
+crop_size = (128, 128)
+scale = (160, 128)
+max_iters = 400
+
+norm_cfg = dict(type='BN', requires_grad=True)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(channels=64, norm_cfg=norm_cfg),
+    auxiliary_head=dict(channels=32, norm_cfg=norm_cfg))
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='RandomResize', scale=scale, ratio_range=(0.8, 1.5), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=1, num_workers=1, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=100))
+train_cfg = dict(val_interval=100)

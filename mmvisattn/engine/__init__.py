@@ -1,0 +1,1 @@
+"""What stands between the command line and MMEngine: configs, processes, checkpoints, runs."""

@@ -1,0 +1,120 @@
+"""Read a config: find it, carry its short settings, refuse what nothing would read.
+
+Three settings may stand alone at the top of a config or in `--cfg-options`. They are unset in
+`configs/_base_`, and each is carried to every place that needs it:
+
+- `data_root`: the folder of every data set;
+- `classes`: the class list of every data set and the number of outputs of every head;
+- `max_iters`: the length of training; the learning-rate schedule stretches with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from ..errors import UserError, did_you_mean
+from .spelling import check_spelling
+
+SHORT_SETTINGS = ('data_root', 'classes', 'max_iters')
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def load_config(path: str | Path, options: dict | None = None) -> Config:
+    """The config in a file, with `options` ({'dotted.key': value}) merged in and checked.
+
+    Raises:
+        UserError: No such file, a file that is no config, or a key that nothing would read.
+    """
+    cfg = _read(Path(path))
+    options = dict(options or {})
+    _carry(cfg, {name: cfg.get(name) for name in SHORT_SETTINGS})
+    _carry(cfg, {name: options.pop(name, None) for name in SHORT_SETTINGS})
+    cfg.merge_from_dict(options)
+    if not torch.cuda.is_available():
+        _without_sync_bn(cfg)
+    check_spelling(cfg)
+    return cfg
+
+
+def dataset_configs(cfg: Config) -> Iterator[dict]:
+    """Every data set of the config, those inside wrappers (repeat, concatenate) too."""
+    for loader in LOADERS:
+        if cfg.get(loader):
+            yield from _unwrapped(cfg[loader].dataset)
+
+
+def _read(path: Path) -> Config:
+    if not path.is_file():
+        siblings = [p.name for p in path.parent.glob('*.py')] if path.parent.is_dir() else []
+        raise UserError(
+            f'no such config: {path}',
+            expected='a Python file, such as configs/upernet_van_b2_ade20k.py',
+            do=did_you_mean(path.name, siblings) or 'look at the table of configs in the README',
+        )
+    try:
+        return Config.fromfile(path)
+    except SyntaxError as error:
+        raise UserError(f'{error.filename or path}, line {error.lineno}: {error.msg}') from error
+    except FileNotFoundError as error:
+        raise UserError(f'{path} builds on a file that is not there', got=error) from error
+
+
+def _unwrapped(dataset: dict) -> Iterator[dict]:
+    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else None)
+    if inner is None:
+        yield dataset
+    for one in inner or ():
+        yield from _unwrapped(one)
+
+
+def _carry(cfg: Config, settings: dict) -> None:
+    if settings['data_root'] is not None:
+        cfg.data_root = settings['data_root']
+        for dataset in dataset_configs(cfg):
+            dataset.data_root = str(settings['data_root'])
+    if settings['classes'] is not None:
+        cfg.classes = list(settings['classes'])
+        for dataset in dataset_configs(cfg):
+            dataset.metainfo = {**dataset.get('metainfo', {}), 'classes': cfg.classes}
+        for part in _dicts(cfg.model):
+            if 'num_classes' in part:
+                part.num_classes = len(cfg.classes)
+    if settings['max_iters'] is not None:
+        cfg.max_iters = int(settings['max_iters'])
+        _stretch_schedule(cfg, cfg.max_iters)
+
+
+def _stretch_schedule(cfg: Config, max_iters: int) -> None:
+    """Scale every milestone counted in iterations; validate and save at the end at least."""
+    if 'max_iters' not in cfg.train_cfg:
+        raise UserError('max_iters: this config counts its training in epochs')
+    stretch = max_iters / cfg.train_cfg.max_iters
+    cfg.train_cfg.max_iters = max_iters
+    cfg.train_cfg.val_interval = min(cfg.train_cfg.val_interval, max_iters)
+    checkpoint = cfg.default_hooks.checkpoint
+    checkpoint.interval = min(checkpoint.interval, max_iters)
+    schedulers = cfg.param_scheduler
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+        for edge in ('begin', 'end'):
+            if scheduler.get(edge):
+                # MMEngine's LinearLR never leaves its first value if it has one iteration only.
+                scheduler[edge] = max(2, round(scheduler[edge] * stretch))
+
+
+def _without_sync_bn(cfg: Config) -> None:
+    """PyTorch's SyncBN runs on GPUs only; between CPU processes BatchNorm takes its place."""
+    for part in _dicts(cfg.model):
+        if part.get('type') == 'SyncBN':
+            part['type'] = 'BN'
+
+
+def _dicts(value: object) -> Iterator[dict]:
+    if isinstance(value, dict):
+        yield value
+    for child in value.values() if isinstance(value, dict) else value:
+        if isinstance(child, (dict, list, tuple)):
+            yield from _dicts(child)

@@ -1,0 +1,168 @@
+"""Train and test: from parsed arguments to MMEngine's Runner."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from .. import doctor
+from ..datasets.checks import check_segmentation
+from ..errors import UserError
+from .checkpoint import latest_checkpoint, read_checkpoint
+from .config import LOADERS, dataset_configs, load_config
+from .launch import init_distributed
+from .runner import Runner
+
+OPENED_BEFORE_START = 4  # pictures of each split; tools/check_data.py opens all
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run tools/train.py.
+
+    Raises:
+        UserError: Bad input, before anything is written.
+    """
+    cfg = _config(args)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.pretrained:
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=args.pretrained)
+    if args.amp:
+        _use_amp(cfg, args.amp)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UserError(
+                '--auto-scale-lr: the config does not say for which batch size its rate is meant',
+                expected='auto_scale_lr=dict(base_batch_size=...)',
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    cfg.compile = args.compile or cfg.get('compile', False)
+    cfg.randomness = {'seed': None, **cfg.get('randomness', {})}
+    if args.seed is not None:
+        cfg.randomness.seed = args.seed
+    if args.deterministic:
+        cfg.randomness.deterministic = True
+    _check_datasets(cfg, ('train_dataloader', 'val_dataloader'))
+    _check_weights(cfg.model.get('backbone', {}).get('init_cfg'), cfg.get('load_from'))
+    _runner(cfg).train()
+
+
+def test(args: argparse.Namespace) -> None:
+    """Run tools/test.py.
+
+    Raises:
+        UserError: Bad input.
+    """
+    cfg = _config(args)
+    cfg.load_from, cfg.resume = _newest_in(args.checkpoint), False
+    if args.show or args.show_dir:
+        cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
+        cfg.visualizer.save_dir = args.show_dir
+    if args.out:
+        _write_predictions(cfg, args.out)
+    if args.tta:
+        if 'tta_pipeline' not in cfg or 'tta_model' not in cfg:
+            raise UserError('--tta: the config has no tta_model and tta_pipeline')
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    _check_datasets(cfg, ('test_dataloader',))
+    _check_weights(None, cfg.load_from)
+    _runner(cfg).test()
+
+
+def _config(args: argparse.Namespace) -> Config:
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    default = Path('work_dirs') / Path(args.config).stem
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
+    return cfg
+
+
+def _runner(cfg: Config) -> Runner:
+    init_distributed(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    runner = Runner.from_cfg(cfg)
+    if runner.rank == 0:
+        (Path(runner.log_dir) / 'environment.txt').write_text(doctor.describe() + '\n')
+    return runner
+
+
+def _newest_in(checkpoint: str) -> str:
+    """The path itself, or the newest checkpoint in it if it is the folder of a run."""
+    if not Path(checkpoint).is_dir():
+        return checkpoint
+    newest, broken = latest_checkpoint(checkpoint)
+    if newest is None:
+        raise UserError(
+            f'no readable checkpoint in {checkpoint}',
+            expected='iter_N.pth or epoch_N.pth',
+            got=', '.join(path.name for path in broken) or None,
+        )
+    return str(newest)
+
+
+def _use_amp(cfg: Config, dtype: str) -> None:
+    if not torch.cuda.is_available():
+        raise UserError(
+            '--amp needs a GPU, and PyTorch sees none', do='leave --amp out, or run where one is'
+        )
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.dtype = {'fp16': 'float16', 'bf16': 'bfloat16'}[dtype]
+    cfg.optim_wrapper.loss_scale = 'dynamic' if dtype == 'fp16' else 1.0
+
+
+def _write_predictions(cfg: Config, folder: str) -> None:
+    if cfg.test_evaluator.get('type') != 'IoUMetric':
+        raise UserError('--out writes label maps, and this config does not evaluate them')
+    cfg.test_evaluator.output_dir = folder
+
+
+def _check_weights(init_cfg: dict | None, checkpoint: str | None) -> None:
+    """Open the files of weights before anything is written; whether they fit comes later."""
+    if checkpoint:
+        read_checkpoint(checkpoint)
+    elif init_cfg and init_cfg.get('type') == 'Pretrained':
+        read_checkpoint(init_cfg['checkpoint'])
+
+
+def _check_datasets(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Look at the folders of label maps, and into a few of their files, before a run starts."""
+    problems = []
+    used = Config({loader: cfg.get(loader) for loader in LOADERS if loader in loaders})
+    for dataset in dataset_configs(used):
+        prefix = dataset.get('data_prefix', {})
+        if 'seg_map_path' not in prefix or dataset.get('ann_file'):
+            continue
+        root = Path(dataset.get('data_root') or '')
+        found = check_segmentation(
+            root / prefix['img_path'],
+            root / prefix['seg_map_path'],
+            labels=_raw_labels(dataset, cfg.get('default_scope')),
+            sample=OPENED_BEFORE_START,
+        )
+        problems += [problem for problem in found if problem not in problems]
+    if problems:
+        raise UserError(
+            'the data set is not complete',
+            expected='the layout described in docs/data.md',
+            got='\n'.join(problems),
+            do='mend it, or name its folder: --cfg-options data_root=DIR\n'
+            'python tools/check_data.py ade20k DIR looks at every file',
+        )
+
+
+def _raw_labels(dataset: dict, scope: str | None) -> range:
+    """The labels that the data set's files may hold, before any mapping."""
+    with DATASETS.switch_scope_and_registry(scope) as scoped:
+        cls = scoped.get(dataset['type'])
+    default = inspect.signature(cls).parameters.get('reduce_zero_label')
+    reduces = dataset.get('reduce_zero_label', default.default if default else False)
+    classes = cls.METAINFO.get('classes') or dataset.get('metainfo', {}).get('classes')
+    return range(len(classes) + 1) if reduces else range(len(classes))

@@ -1,0 +1,119 @@
+"""MMEngine's Runner, with its silent failures made loud and its GPU-only steps run on CPU."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from mmengine import runner as mmengine_runner
+from mmengine.model import is_model_wrapper
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..datasets.guard import guard
+from ..errors import UserError
+from .checkpoint import latest_checkpoint, read_checkpoint, require_match, state_dict_of
+
+# Of a checkpoint to fine-tune from, this much must fit: all but heads of another class count.
+FINE_TUNE_COVERAGE = 0.5
+
+
+class Runner(mmengine_runner.Runner):
+    """A run. It differs from MMEngine's in what it does with bad input and without a GPU."""
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without its wrapper for several processes."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """Build a data loader whose errors name the file they are about."""
+        loader = mmengine_runner.Runner.build_dataloader(*args, **kwargs)
+        guard(loader.dataset)
+        return loader
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap for several processes; on CPU there is no device number to name."""
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            model_wrapper_cfg = dict(
+                type='MMDistributedDataParallel',
+                device_ids=None,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def load_or_resume(self) -> None:
+        """Load or resume; `resume` alone takes the newest checkpoint that can be read."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            newest, broken = latest_checkpoint(self.work_dir)
+            for path in broken:
+                self.logger.warning(f'Passed over {path}: it cannot be read.')
+            if newest is None:
+                self.logger.info(f'No checkpoint in {self.work_dir}: starting at iteration 0.')
+                return
+            self.logger.info(f'Resuming from {newest}.')
+            self._load_from = str(newest)
+        super().load_or_resume()
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | torch.device = 'cpu',
+        strict: bool = False,
+        revise_keys: list = [(r'^module\.', '')],  # noqa: B006  MMEngine's signature
+    ) -> dict:
+        """Load weights that fit; never run code from the file.
+
+        To test or to resume, every tensor of the model must be in the file. To fine-tune, half of
+        them: heads may have another number of classes.
+
+        Raises:
+            UserError: The file is unreadable, would run code, or belongs to another network.
+        """
+        checkpoint = read_checkpoint(filename, map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model = getattr(self.bare_model, 'module', self.bare_model)  # test-time augmentation
+        state_dict = state_dict_of(checkpoint)
+        for pattern, replacement in revise_keys:
+            state_dict = {re.sub(pattern, replacement, k): v for k, v in state_dict.items()}
+        fine_tuning = self._train_loop is not None and not self._resume
+        match = require_match(
+            model, state_dict, filename, min_coverage=FINE_TUNE_COVERAGE if fine_tuning else 1.0
+        )
+        for key in match.wrong_shape:
+            del state_dict[key]
+        model.load_state_dict(state_dict, strict=False)
+        self._has_loaded = True
+        self.logger.info(f'Loaded {filename}:\n{match}')
+        return checkpoint
+
+    def _init_model_weights(self) -> None:
+        """Initialise; a pretrained backbone must be pretrained with the very network it is."""
+        backbone = getattr(self.bare_model, 'backbone', None)
+        init_cfg = getattr(backbone, 'init_cfg', None) or {}
+        if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
+            source, prefix = init_cfg['checkpoint'], init_cfg.get('prefix', '')
+            state_dict = state_dict_of(read_checkpoint(source))
+            prefix = prefix and prefix.rstrip('.') + '.'
+            own = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
+            match = require_match(backbone, own, source)
+            self.logger.info(f'Backbone weights from {source}:\n{match}')
+        elif self._load_from is None and not self._resume:
+            self.logger.warning(
+                'The backbone starts from random weights: no pretrained checkpoint was given '
+                '(--pretrained). Scores reported by papers start from ImageNet weights.'
+            )
+        super()._init_model_weights()
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the backbone alone: MMEngine would compile its whole training step, which is
+        slower and breaks on the heads' Python."""
+        if self.cfg.get('compile'):
+            options = self.cfg.compile if isinstance(self.cfg.compile, dict) else {}
+            model = getattr(self.bare_model, 'module', self.bare_model)
+            if not hasattr(model, 'backbone'):
+                raise UserError('--compile compiles a backbone, and this model has none')
+            model.backbone.compile(**options)
+            self.logger.info('The backbone will be compiled in the first steps, which are slow.')

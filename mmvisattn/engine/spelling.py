@@ -1,0 +1,155 @@
+"""Refuse misspelt keys: MMEngine merges any key into a config and reads only those it knows."""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+
+from mmengine import registry
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
+from torch.utils.data import DataLoader
+
+from ..errors import UserError, did_you_mean
+
+# The registry in which each section of a config looks up its types ...
+SECTIONS: dict[str, Registry] = {
+    'model': registry.MODELS,
+    'tta_model': registry.MODELS,
+    'optim_wrapper': registry.OPTIM_WRAPPERS,
+    'param_scheduler': registry.PARAM_SCHEDULERS,
+    'default_hooks': registry.HOOKS,
+    'custom_hooks': registry.HOOKS,
+    'val_evaluator': registry.METRICS,
+    'test_evaluator': registry.METRICS,
+    'visualizer': registry.VISUALIZERS,
+    'train_cfg': registry.LOOPS,
+    'val_cfg': registry.LOOPS,
+    'test_cfg': registry.LOOPS,
+}
+# ... and what lies deeper in a section, or in a data loader.
+NESTED: dict[str, Registry] = {
+    'dataset': registry.DATASETS,
+    'datasets': registry.DATASETS,
+    'pipeline': registry.TRANSFORMS,
+    'sampler': registry.DATA_SAMPLERS,
+    'batch_sampler': registry.DATA_SAMPLERS,
+    'optimizer': registry.OPTIMIZERS,
+    'vis_backends': registry.VISBACKENDS,
+}
+# Keys that builders read before the class sees the rest.
+BUILDER_KEYS = {'type', '_scope_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based'}
+BUILDER_KEYS |= {'by_epoch', 'priority', 'init_cfg', 'clip_grad', 'accumulative_counts'}
+# Small dicts of arguments that other builders (mmcv's layers, MMEngine's initialisers) read.
+LAYER_DICTS = {'norm_cfg', 'act_cfg', 'conv_cfg', 'init_cfg', 'upsample_cfg', 'backend_args'}
+# What a config may say at its top besides the Runner's own arguments.
+TOP_LEVEL = set(inspect.signature(Runner).parameters) | {
+    'auto_scale_lr', 'classes', 'compile', 'data_root', 'log_processor', 'max_iters',
+    'model_wrapper_cfg', 'sync_bn', 'test_pipeline', 'train_pipeline', 'tta_model',
+    'tta_pipeline', 'val_pipeline', 'vis_backends', 'custom_imports', 'env_cfg', 'default_scope',
+    'find_unused_parameters', 'activation_checkpointing', 'efficient_conv_bn_eval',
+}  # fmt: skip
+LOOPS_WITHOUT_TYPE = {
+    'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
+    'val_cfg': (ValLoop,),
+    'test_cfg': (TestLoop,),
+}
+
+
+def check_spelling(cfg: Config) -> None:
+    """Stop at the first key that looks meant but that nothing reads.
+
+    A top-level name that resembles no known one is left alone: configs keep helpers there.
+
+    Raises:
+        UserError: With the place of the key and the likely spelling.
+    """
+    for name in cfg:
+        if name not in TOP_LEVEL and get_close_matches(name, TOP_LEVEL, n=1, cutoff=0.85):
+            raise UserError(
+                f"misspelt key '{name}' at the top of the config",
+                got=name,
+                do=did_you_mean(name, TOP_LEVEL),
+            )
+    scope = cfg.get('default_scope', 'mmengine')
+    for name in cfg:
+        if name in SECTIONS and cfg[name]:
+            _check(cfg[name], name, SECTIONS[name], scope)
+        elif name.endswith('_dataloader') and cfg[name]:
+            known = set(inspect.signature(DataLoader).parameters) | {'num_batch_per_epoch'}
+            _check_keys(cfg[name], name, 'DataLoader', known, closed=True)
+            for key in ('dataset', 'sampler', 'batch_sampler'):
+                if cfg[name].get(key):
+                    _check(cfg[name][key], f'{name}.{key}', NESTED[key], scope)
+
+
+def _check(value: object, path: str, types: Registry, scope: str) -> None:
+    if isinstance(value, (list, tuple)):
+        for index, child in enumerate(value):
+            _check(child, f'{path}.{index}', types, scope)
+    if not isinstance(value, dict) or path.rpartition('.')[2] in LAYER_DICTS:
+        return
+    classes = LOOPS_WITHOUT_TYPE.get(path, ())
+    if isinstance(value.get('type'), str):
+        classes = (_resolve(value['type'], path, types, value.get('_scope_', scope)),)
+    signatures = [_arguments(cls) for cls in classes if inspect.isclass(cls)]
+    if signatures:
+        known = set().union(*(names for names, _ in signatures))
+        label = ' or '.join(cls.__name__ for cls in classes)
+        _check_keys(value, path, label, known, closed=all(closed for _, closed in signatures))
+    for key, child in value.items():
+        inner = types if types is registry.MODELS else NESTED.get(key, types)
+        _check(child, f'{path}.{key}', inner, scope)
+
+
+def _resolve(name: str, path: str, types: Registry, scope: str) -> type | None:
+    """The registered class, or None where the type may live in a registry unknown here."""
+    with types.switch_scope_and_registry(scope) as scoped:
+        found = scoped.get(name)
+        if found is None and _is_certain(path, types):
+            raise UserError(
+                f"{path}: there is no type '{name}'",
+                expected=f'a class registered in {scope}, or another package as package.Class',
+                do=did_you_mean(name, _names(scoped)),
+            )
+    return found
+
+
+def _is_certain(path: str, types: Registry) -> bool:
+    """Whether a dict at this place looks up its type in `types` and nowhere else."""
+    tail = path.rpartition('.')[2]
+    if types is registry.MODELS:
+        return path in SECTIONS or tail in ('backbone', 'neck') or tail.endswith('head')
+    return path in SECTIONS or tail in NESTED
+
+
+def _names(types: Registry | None) -> list[str]:
+    """What a registry and those above it hold."""
+    return [] if types is None else [*types.module_dict, *_names(types.parent)]
+
+
+def _arguments(cls: type) -> tuple[set[str], bool]:
+    """The names `cls(...)` accepts, and whether any other one is an error for certain."""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        if '__init__' not in base.__dict__ or base is object:
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()
+        names |= {p.name for p in parameters}
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            return names, True
+    return names, False
+
+
+def _check_keys(value: dict, path: str, label: str, known: set[str], closed: bool) -> None:
+    for key in value:
+        if key in known or key in BUILDER_KEYS:
+            continue
+        if closed or get_close_matches(key, known, n=1, cutoff=0.8):
+            raise UserError(
+                f"misspelt or unknown key '{key}' in {path}",
+                expected=f'an argument of {label}: {", ".join(sorted(known - {"self"}))}',
+                got=f'{key}={value[key]!r}',
+                do=did_you_mean(key, known),
+            )

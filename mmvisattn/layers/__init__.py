@@ -1,0 +1,6 @@
+"""Building blocks that two or more backbones share; a block with one user stays in its file."""
+
+from .norm import LayerNorm2d
+from .recompute import recompute
+
+__all__ = ['LayerNorm2d', 'recompute']

@@ -1,0 +1,62 @@
+"""What the tests share: small data sets, and the tools run as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmvisattn.datasets.scenes import make_ade20k
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / 'shared'
+DEMO_CONFIG = 'configs/upernet_van_b0_demo.py'
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope='session')
+def ade20k(tmp_path_factory):
+    """Eight scenes to train on and four to validate on, in ADE20K's layout."""
+    return make_ade20k(tmp_path_factory.mktemp('data') / 'ade20k', num_train=8, num_val=4)
+
+
+@pytest.fixture(scope='session')
+def real_ade20k():
+    """25 + 8 real ADE20K pictures, where they lie beside the project."""
+    folder = SHARED / 'data' / 'ade20k'
+    if not folder.is_dir():
+        pytest.skip('needs real ADE20K pictures in ../shared/data/ade20k')
+    return folder
+
+
+def run(*command, cwd=ROOT, env=None, timeout=600):
+    """Run a command as a user would; returns it finished, with `output` of both streams."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+    )
+    done.output = done.stdout
+    return done
+
+
+def run_tool(name, *args, **kwargs):
+    """Run one of tools/ with this Python."""
+    return run(sys.executable, ROOT / 'tools' / name, *args, **kwargs)
+
+
+def short_run(data_root, work_dir, iterations=2):
+    """Options that make the demo config train for a moment."""
+    return [
+        '--work-dir', work_dir, '--seed', '0', '--cfg-options', f'data_root={data_root}',
+        f'max_iters={iterations}', 'train_dataloader.batch_size=2',
+        'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+        'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False',
+    ]  # fmt: skip

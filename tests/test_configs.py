@@ -1,0 +1,208 @@
+"""Every config resolves, builds and trains a step; the recipes are the published ones."""
+
+import pytest
+import torch
+from conftest import DEMO_CONFIG, ROOT
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from mmvisattn.backbones import VAN
+from mmvisattn.engine.config import dataset_configs, load_config
+from mmvisattn.errors import UserError
+
+CONFIGS = sorted(ROOT.glob('configs/*.py'))
+UPERNET = 'configs/upernet_van_{}_ade20k.py'
+# Stochastic depth of the VAN-Segmentation release, configs/upernet.
+DROP_PATH = {'b0': 0.1, 'b1': 0.1, 'b2': 0.1, 'b3': 0.3, 'b4': 0.4, 'b5': 0.4, 'b6': 0.5}
+# Parameters in millions with UPerNet (VAN, Table 12 and the release's README). For B5 the paper
+# says 117: its own backbone (89.2) and the head that fits all the others (32.7) give 121.9.
+UPERNET_PARAMETERS = {
+    'b0': 32.1, 'b1': 43.8, 'b2': 56.6, 'b3': 74.7, 'b4': 90, 'b5': 121.9, 'b6': 231,
+}  # fmt: skip
+
+
+def load(name, **options):
+    return load_config(ROOT / name, options)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_config_builds_and_its_parts_fit(path):
+    cfg = load(path)
+    init_default_scope(cfg.default_scope)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert list(model.decode_head.in_channels) == model.backbone.out_channels
+    assert model.auxiliary_head.in_channels == model.backbone.out_channels[2]
+    assert Config.fromstring(cfg.pretty_text, '.py').model == cfg.model
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_config_trains_a_step(path):
+    """One step of the config's own model and optimizer, with its blocks cut to one a stage."""
+    cfg = load(path)
+    init_default_scope(cfg.default_scope)
+    arch = VAN.ARCHS[cfg.model.backbone.arch]
+    cfg.model.backbone.update(arch={**arch, 'depths': [1, 1, 1, 1]}, drop_path_rate=0.0)
+    cfg.model.data_preprocessor.size = (64, 64)
+    model = MODELS.build(cfg.model).train()
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    samples = [
+        SegDataSample(
+            gt_sem_seg=PixelData(data=torch.randint(0, 7, (1, 64, 64))),
+            metainfo=dict(img_shape=(64, 64)),
+        )
+        for _ in range(2)
+    ]
+    inputs = [torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+    before = [p.clone() for p in model.parameters()]
+    losses = model.train_step(dict(inputs=inputs, data_samples=samples), optim_wrapper)
+    assert losses['loss'].isfinite()
+    names = [name for name, _ in model.named_parameters()]
+    still = [
+        n for n, a, b in zip(names, before, model.parameters(), strict=True) if torch.equal(a, b)
+    ]
+    # A convolution's bias before BatchNorm has a gradient of zero up to rounding; weights move.
+    assert [name for name in still if name.endswith('weight')] == []
+
+
+@pytest.mark.parametrize('arch', DROP_PATH)
+def test_upernet_is_the_published_recipe(arch):
+    """Field by field, from the VAN-Segmentation release (configs/upernet)."""
+    cfg = load(UPERNET.format(arch))
+    backbone = cfg.model.backbone
+    assert (backbone.type, backbone.arch) == ('mmvisattn.VAN', arch)
+    assert backbone.drop_path_rate == DROP_PATH[arch]
+    assert backbone.out_norm_eps == 1e-5
+    assert backbone.get('init_cfg') is None, 'weights are named on the command line'
+
+    crop = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'RandomCrop')
+    resize = next(t for t in cfg.train_dataloader.dataset.pipeline if t.type == 'RandomResize')
+    assert (crop.crop_size, crop.cat_max_ratio) == ((512, 512), 0.75)
+    assert (resize.scale, resize.ratio_range) == ((2048, 512), (0.5, 2.0))
+    assert cfg.model.data_preprocessor.size == (512, 512)
+
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.betas) == ('AdamW', 6e-5, (0.9, 0.999))
+    assert optimizer.weight_decay == 0.01
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys == {'norm': dict(decay_mult=0.0)}
+    warm_up, poly = cfg.param_scheduler
+    assert (warm_up.type, warm_up.start_factor) == ('LinearLR', 1e-6)
+    assert (warm_up.begin, warm_up.end, warm_up.by_epoch) == (0, 1500, False)
+    assert (poly.type, poly.power, poly.eta_min) == ('PolyLR', 1.0, 0.0)
+    assert (poly.begin, poly.end, poly.by_epoch) == (1500, 160000, False)
+    assert (cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (160000, 16000)
+
+    assert cfg.train_dataloader.batch_size == 2
+    assert cfg.auto_scale_lr.base_batch_size == 8 * 2
+    head, auxiliary = cfg.model.decode_head, cfg.model.auxiliary_head
+    assert (head.type, head.channels, head.pool_scales) == ('UPerHead', 512, (1, 2, 3, 6))
+    assert (auxiliary.type, auxiliary.channels, auxiliary.in_index) == ('FCNHead', 256, 2)
+    assert (auxiliary.loss_decode.loss_weight, head.loss_decode.loss_weight) == (0.4, 1.0)
+    assert head.num_classes == auxiliary.num_classes == 150
+
+
+@pytest.mark.parametrize('arch', UPERNET_PARAMETERS)
+def test_upernet_parameters_are_the_papers(arch):
+    cfg = load(UPERNET.format(arch))
+    init_default_scope('mmseg')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    # B0 to B3 are given to 0.1 M, the others to 1 M
+    assert millions == pytest.approx(UPERNET_PARAMETERS[arch], abs=0.1 if arch < 'b4' else 1)
+
+
+def test_no_decay_on_norms():
+    cfg = load(UPERNET.format('b0'))
+    init_default_scope('mmseg')
+    wrapper = build_optim_wrapper(MODELS.build(cfg.model), cfg.optim_wrapper)
+    decays = {group['weight_decay'] for group in wrapper.optimizer.param_groups}
+    assert decays == {0.0, 0.01}
+
+
+def test_short_settings_reach_every_place():
+    cfg = load(UPERNET.format('b2'), data_root='/x', classes=['sky', 'tree'], max_iters=1600)
+    assert [d.data_root for d in dataset_configs(cfg)] == ['/x'] * 3
+    assert all(d.metainfo.classes == ['sky', 'tree'] for d in dataset_configs(cfg))
+    assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == 2
+    assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 15), (15, 1600)]
+    assert (cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (1600, 1600)
+    assert cfg.default_hooks.checkpoint.interval == 1600
+
+
+def test_a_config_of_ones_own_needs_three_lines(tmp_path):
+    leaf = tmp_path / 'mine.py'
+    leaf.write_text(
+        f"_base_ = '{ROOT / UPERNET.format('b0')}'\ndata_root = '/mine'\nclasses = ['sky', 'car']\n"
+    )
+    cfg = load(leaf)
+    assert cfg.val_dataloader.dataset.data_root == '/mine'
+    assert cfg.model.decode_head.num_classes == 2
+
+
+def test_a_long_option_beats_the_short_one():
+    cfg = load(DEMO_CONFIG, **{'data_root': '/x', 'val_dataloader.dataset.data_root': '/y'})
+    assert cfg.train_dataloader.dataset.data_root == '/x'
+    assert cfg.val_dataloader.dataset.data_root == '/y'
+
+
+@pytest.mark.parametrize(
+    ('options', 'said', 'meant'),
+    [
+        ({'optim_wraper.optimizer.lr': 1.0}, 'optim_wraper', 'optim_wrapper'),
+        ({'model.backbone.drop_path_rat': 0.1}, 'model.backbone', 'drop_path_rate'),
+        ({'model.decode_head.num_clases': 3}, 'model.decode_head', 'num_classes'),
+        ({'model.backbon.type': 'mmvisattn.VAN'}, 'model', 'backbone'),
+        ({'train_dataloader.batchsize': 3}, 'train_dataloader', 'batch_size'),
+        ({'train_dataloader.dataset.data_rot': 'x'}, 'train_dataloader.dataset', 'data_root'),
+        ({'train_cfg.max_iter': 3}, 'train_cfg', 'max_iters'),
+        ({'param_scheduler.1.powr': 3}, 'param_scheduler.1', 'power'),
+        ({'default_hooks.checkpoint.intervall': 3}, 'default_hooks.checkpoint', 'interval'),
+        ({'model.backbone.type': 'mmvisattn.VANN'}, 'model.backbone', None),
+        ({'model.decode_head.type': 'UPerHed'}, 'model.decode_head', 'UPerHead'),
+        ({'train_cfg.type': 'IterBasedTrainLop'}, 'train_cfg', 'IterBasedTrainLoop'),
+    ],
+)
+def test_misspelt_keys_are_refused(options, said, meant):
+    with pytest.raises(UserError) as error:
+        load(UPERNET.format('b2'), **options)
+    assert said in str(error.value)
+    assert meant is None or f"did you mean '{meant}'?" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmpretrain::van/van-base_8xb128_in1k.py',
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+        'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
+        'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py',
+        'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_swin-t-p4-w7_8xb32-210e_coco-256x192.py',
+        'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py',
+        'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
+    ],
+)
+def test_configs_of_the_toolboxes_pass_the_check(tmp_path, name):
+    """The check for misspelt keys knows what the libraries' own configs may say."""
+    leaf = tmp_path / 'stock.py'
+    leaf.write_text(f"_base_ = '{name}'\n")
+    assert load(leaf).model.type
+
+
+def test_a_missing_config_is_explained():
+    with pytest.raises(UserError, match="did you mean 'upernet_van_b0_ade20k.py'"):
+        load('configs/upernet_van_b0_ade20.py')
+
+
+def test_a_broken_config_is_explained(tmp_path):
+    leaf = tmp_path / 'broken.py'
+    leaf.write_text('model = dict(\n')
+    with pytest.raises(UserError, match='line 1'):
+        load(leaf)
+    leaf.write_text("_base_ = './nowhere.py'\n")
+    with pytest.raises(UserError, match='not there'):
+        load(leaf)

@@ -1,0 +1,78 @@
+"""The rooms of the code and the one-way arrows between them."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / 'mmvisattn'
+# Each room may import the rooms named after it, and nothing else of the package.
+ARROWS = {
+    'errors': set(),
+    'registry': set(),
+    'layers': {'errors'},
+    'backbones': {'errors', 'registry', 'layers'},
+    'datasets': {'errors'},
+    'doctor': set(),
+    'engine': {'errors', 'datasets', 'doctor'},
+}
+# The package meets the toolboxes in configs; only the doctor looks at them.
+TOOLBOXES = {'mmseg', 'mmdet', 'mmpose', 'mmpretrain'}
+
+
+def modules(room):
+    folder = PACKAGE / room
+    return sorted(folder.rglob('*.py')) if folder.is_dir() else [folder.with_suffix('.py')]
+
+
+def imports(file: Path):
+    """The modules that a file imports, relative ones as mmvisattn.room."""
+    package = ('mmvisattn', *file.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            name = '.'.join((*base, *(node.module or '').split('.'))).strip('.')
+            yield from (f'{name}.{a.name}' for a in node.names) if name == 'mmvisattn' else [name]
+
+
+def test_every_room_is_listed():
+    rooms = {p.stem for p in PACKAGE.iterdir() if p.is_dir() or p.suffix == '.py'}
+    assert rooms - {'__init__', '__pycache__'} == set(ARROWS)
+
+
+@pytest.mark.parametrize('room', ARROWS)
+def test_imports_follow_the_arrows(room):
+    for file in modules(room):
+        for name in imports(file):
+            top, _, rest = name.partition('.')
+            if top == 'mmvisattn' and rest:
+                target = rest.partition('.')[0]
+                assert target in ARROWS[room] | {room}, f'{file} imports {name}'
+            assert room == 'doctor' or top not in TOOLBOXES, f'{file} imports {name}'
+
+
+def test_an_import_against_the_arrows_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), 'PACKAGE', tmp_path)
+    (tmp_path / 'layers').mkdir()
+    file = tmp_path / 'layers' / 'norm.py'
+    file.write_text('from ..backbones.van import VAN\nfrom .. import engine\nimport mmseg.apis\n')
+    assert list(imports(file)) == ['mmvisattn.backbones.van', 'mmvisattn.engine', 'mmseg.apis']
+
+
+def test_registry_imports_mmengine_alone():
+    """MMEngine hides an ImportError raised in a file of this name."""
+    tops = {name.partition('.')[0] for name in imports(PACKAGE / 'registry.py')}
+    assert tops == {'mmengine'}
+
+
+@pytest.mark.parametrize('leaf', sorted(ROOT.glob('configs/*.py')), ids=lambda p: p.stem)
+def test_leaf_is_short_and_says_what_it_is(leaf):
+    text = leaf.read_text()
+    docstring = ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 15 + len(docstring.splitlines())
+    assert len(text.split('"""')[2].splitlines()) <= 15
+    assert f'configs/{leaf.name}' in docstring, 'the docstring shows the command'
+    assert '_delete_' not in text
