@@ -33,7 +33,7 @@ def real_ade20k():
 
 
 def run(*command, cwd=ROOT, env=None, timeout=600):
-    """Run a command as a user would; returns it finished, with `output` of both streams."""
+    """Run a command as a user would; it returns finished, with both streams in `output`."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -44,6 +44,7 @@ def run(*command, cwd=ROOT, env=None, timeout=600):
         timeout=timeout,
     )
     done.output = done.stdout
+    done.tail = '\n'.join(done.stdout.splitlines()[-30:])
     return done
 
 
@@ -55,8 +56,8 @@ def run_tool(name, *args, **kwargs):
 def short_run(data_root, work_dir, iterations=2):
     """Options that make the demo config train for a moment."""
     return [
-        '--work-dir', work_dir, '--seed', '0', '--cfg-options', f'data_root={data_root}',
-        f'max_iters={iterations}', 'train_dataloader.batch_size=2',
+        '--work-dir', work_dir, '--cfg-options', f'data_root={data_root}',
+        f'max_iters={iterations}', 'train_dataloader.batch_size=2', 'randomness.seed=0',
         'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
         'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False',
     ]  # fmt: skip

@@ -1,7 +1,9 @@
-"""Check a data set's folder before training: python tools/check_data.py ade20k|coco FOLDER.
+"""Check a data set's folder before training.
 
-Opens every picture and label map, says what is missing or wrong, and ends with status 1 if
-anything is. The layouts are described in docs/data.md.
+python tools/check_data.py ade20k|coco FOLDER
+
+Opens every picture and label map, says what is missing or wrong, and ends with
+status 1 if anything is. The layouts are described in docs/data.md.
 """
 
 import argparse

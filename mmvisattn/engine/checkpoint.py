@@ -137,6 +137,25 @@ def require_match(
     return match
 
 
+def require_pretrained_match(module: nn.Module | None) -> Match | None:
+    """Stop unless the file named in a module's `init_cfg` holds all its tensors.
+
+    Returns:
+        The match, or None if the module is not initialised from a file.
+
+    Raises:
+        UserError: The file is unreadable or belongs to another network.
+    """
+    init_cfg = getattr(module, 'init_cfg', None)
+    if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
+        return None
+    source, prefix = init_cfg['checkpoint'], init_cfg.get('prefix') or ''
+    prefix = prefix and prefix.rstrip('.') + '.'
+    state_dict = state_dict_of(read_checkpoint(source)).items()
+    own = {k.removeprefix(prefix): v for k, v in state_dict if k.startswith(prefix)}
+    return require_match(module, own, source)
+
+
 def latest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[Path]]:
     """The newest checkpoint of a run that can be read, and the newer ones that cannot."""
     saved = [path for path in Path(work_dir).glob('*.pth') if _step(path) is not None]

@@ -98,11 +98,13 @@ def _stretch_schedule(cfg: Config, max_iters: int) -> None:
     checkpoint = cfg.default_hooks.checkpoint
     checkpoint.interval = min(checkpoint.interval, max_iters)
     schedulers = cfg.param_scheduler
-    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+    schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
+    for scheduler in schedulers:
         for edge in ('begin', 'end'):
             if scheduler.get(edge):
                 # MMEngine's LinearLR never leaves its first value if it has one iteration only.
                 scheduler[edge] = max(2, round(scheduler[edge] * stretch))
+    cfg.param_scheduler = [s for s in schedulers if s.get('begin', 0) < s.get('end', max_iters + 2)]
 
 
 def _without_sync_bn(cfg: Config) -> None:

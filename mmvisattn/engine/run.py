@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 
 from .. import doctor
 from ..datasets.checks import check_segmentation
 from ..errors import UserError
-from .checkpoint import latest_checkpoint, read_checkpoint
+from .checkpoint import latest_checkpoint, read_checkpoint, require_pretrained_match
 from .config import LOADERS, dataset_configs, load_config
 from .launch import init_distributed
 from .runner import Runner
@@ -51,7 +51,9 @@ def train(args: argparse.Namespace) -> None:
     if args.deterministic:
         cfg.randomness.deterministic = True
     _check_datasets(cfg, ('train_dataloader', 'val_dataloader'))
-    _check_weights(cfg.model.get('backbone', {}).get('init_cfg'), cfg.get('load_from'))
+    _check_backbone(cfg.model.get('backbone', {}))
+    if cfg.get('load_from'):
+        read_checkpoint(cfg.load_from)
     _runner(cfg).train()
 
 
@@ -74,7 +76,7 @@ def test(args: argparse.Namespace) -> None:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
     _check_datasets(cfg, ('test_dataloader',))
-    _check_weights(None, cfg.load_from)
+    read_checkpoint(cfg.load_from)
     _runner(cfg).test()
 
 
@@ -124,12 +126,11 @@ def _write_predictions(cfg: Config, folder: str) -> None:
     cfg.test_evaluator.output_dir = folder
 
 
-def _check_weights(init_cfg: dict | None, checkpoint: str | None) -> None:
-    """Open the files of weights before anything is written; whether they fit comes later."""
-    if checkpoint:
-        read_checkpoint(checkpoint)
-    elif init_cfg and init_cfg.get('type') == 'Pretrained':
-        read_checkpoint(init_cfg['checkpoint'])
+def _check_backbone(backbone: dict) -> None:
+    """Build one of our backbones without memory: its arguments and weights, before a start."""
+    if str(backbone.get('type')).startswith('mmvisattn.'):
+        with torch.device('meta'):
+            require_pretrained_match(MODELS.build(backbone))
 
 
 def _check_datasets(cfg: Config, loaders: tuple[str, ...]) -> None:

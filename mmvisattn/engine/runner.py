@@ -12,7 +12,13 @@ from torch.utils.data import DataLoader
 
 from ..datasets.guard import guard
 from ..errors import UserError
-from .checkpoint import latest_checkpoint, read_checkpoint, require_match, state_dict_of
+from .checkpoint import (
+    latest_checkpoint,
+    read_checkpoint,
+    require_match,
+    require_pretrained_match,
+    state_dict_of,
+)
 
 # Of a checkpoint to fine-tune from, this much must fit: all but heads of another class count.
 FINE_TUNE_COVERAGE = 0.5
@@ -91,15 +97,9 @@ class Runner(mmengine_runner.Runner):
 
     def _init_model_weights(self) -> None:
         """Initialise; a pretrained backbone must be pretrained with the very network it is."""
-        backbone = getattr(self.bare_model, 'backbone', None)
-        init_cfg = getattr(backbone, 'init_cfg', None) or {}
-        if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
-            source, prefix = init_cfg['checkpoint'], init_cfg.get('prefix', '')
-            state_dict = state_dict_of(read_checkpoint(source))
-            prefix = prefix and prefix.rstrip('.') + '.'
-            own = {k.removeprefix(prefix): v for k, v in state_dict.items() if k.startswith(prefix)}
-            match = require_match(backbone, own, source)
-            self.logger.info(f'Backbone weights from {source}:\n{match}')
+        match = require_pretrained_match(getattr(self.bare_model, 'backbone', None))
+        if match:
+            self.logger.info(f'Weights for the backbone:\n{match}')
         elif self._load_from is None and not self._resume:
             self.logger.warning(
                 'The backbone starts from random weights: no pretrained checkpoint was given '

@@ -1,4 +1,4 @@
-"""Draw pictures, truth and predictions of a segmentation run side by side, as one PNG.
+"""Draw pictures, truth and predictions of a segmentation run as one PNG.
 
 python tools/test.py CONFIG CHECKPOINT --out RESULTS
 python tools/analysis_tools/draw_results.py CONFIG RESULTS PNG
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from mmvisattn.errors import UserError, reported
 IGNORED = 255
 
 
-def draw(config: str, results: str, png: str, count: int) -> None:
+def draw(config: str, results: str, png: str, count: int, options: dict | None = None) -> None:
     """Write the PNG.
 
     Args:
@@ -29,11 +30,12 @@ def draw(config: str, results: str, png: str, count: int) -> None:
         results: Folder of predicted label maps (tools/test.py --out).
         png: The file to write.
         count: How many pictures to draw, spread over the test set.
+        options: Changes to the config.
 
     Raises:
         UserError: A prediction is missing.
     """
-    cfg = load_config(config)
+    cfg = load_config(config, options)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     classes, palette = dataset.metainfo['classes'], np.array(dataset.metainfo['palette'])
@@ -85,6 +87,7 @@ if __name__ == '__main__':
     parser.add_argument('results', help='folder of predictions')
     parser.add_argument('png', help='file to write')
     parser.add_argument('--num', type=int, default=5, help='how many pictures (default: 5)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     args = parser.parse_args()
     with reported():
-        draw(args.config, args.results, args.png, args.num)
+        draw(args.config, args.results, args.png, args.num, args.cfg_options)

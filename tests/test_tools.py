@@ -1,0 +1,321 @@
+"""The tools, run as a user runs them, over a handful of scenes."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib import metadata
+
+import numpy as np
+import pytest
+import torch
+from conftest import DEMO_CONFIG, ROOT, run, run_tool, short_run
+from PIL import Image
+
+from mmvisattn.backbones import VAN
+from mmvisattn.engine.arguments import test_parser as parser_of_test
+from mmvisattn.engine.arguments import train_parser
+from mmvisattn.engine.checkpoint import read_checkpoint
+from mmvisattn.engine.run import test as run_test
+from mmvisattn.engine.run import train
+from mmvisattn.errors import UserError
+
+CONFIG = ROOT / DEMO_CONFIG
+FAKE_SRUN = """#!/usr/bin/env bash
+# Stands in for SLURM: starts the tasks on this machine, with the environment that srun gives.
+echo "srun $*" >>"$SRUN_LOG"
+while [[ $1 == --* ]]; do
+    [[ $1 == --ntasks=* ]] && tasks=${1#*=}
+    shift
+done
+for ((i = 0; i < tasks; i++)); do
+    SLURM_PROCID=$i SLURM_LOCALID=$i SLURM_NTASKS=$tasks SLURM_NODELIST=localhost \\
+        SLURM_JOB_ID=$SRUN_JOB OMP_NUM_THREADS=1 "$@" &
+    pids+=($!)
+done
+status=0
+for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
+exit $status
+"""
+
+
+@pytest.fixture(scope='module')
+def trained(ade20k, tmp_path_factory):
+    """The work dir of a run of two iterations."""
+    work_dir = tmp_path_factory.mktemp('runs') / 'trained'
+    done = run_tool('train.py', CONFIG, *short_run(ade20k, work_dir))
+    assert done.returncode == 0, done.tail
+    return work_dir
+
+
+def iterations(output):
+    """The iterations that a log reports as trained."""
+    return [int(n) for n in re.findall(r'Iter\(train\) *\[ *(\d+)/', output)]
+
+
+def losses(work_dir):
+    (scalars,) = work_dir.glob('*/vis_data/scalars.json')
+    rows = map(json.loads, scalars.read_text().splitlines())
+    return [row['loss'] for row in rows if 'loss' in row]
+
+
+def test_everything_lands_in_the_work_dir(trained):
+    names = {p.name for p in trained.iterdir()}
+    assert {'iter_2.pth', 'last_checkpoint', 'upernet_van_b0_demo.py'} <= names
+    (log_dir,) = [p for p in trained.iterdir() if p.is_dir()]
+    assert 'random weights' in (log_dir / f'{log_dir.name}.log').read_text()
+    assert f'{metadata.version("torch")} (torch)' in (log_dir / 'environment.txt').read_text()
+    assert 'max_iters = 2' in (trained / 'upernet_van_b0_demo.py').read_text()
+    assert (log_dir / 'vis_data' / 'scalars.json').is_file()
+
+
+def test_work_dir_is_named_after_the_config(ade20k, tmp_path):
+    options = short_run(ade20k, 'unused', iterations=1)[2:]
+    done = run_tool('train.py', CONFIG, '--no-validate', *options, cwd=tmp_path)
+    assert done.returncode == 0, done.tail
+    assert (tmp_path / 'work_dirs' / 'upernet_van_b0_demo' / 'iter_1.pth').is_file()
+    assert 'Iter(val)' not in done.output
+
+
+@pytest.mark.parametrize('tta', [[], ['--tta']])
+def test_testing_writes_metrics_predictions_and_paintings(trained, ade20k, tmp_path, tta):
+    done = run_tool(
+        'test.py', CONFIG, trained, *tta, '--out', tmp_path / 'out', '--show-dir',
+        tmp_path / 'shown', *short_run(ade20k, tmp_path / 'work'),
+    )  # fmt: skip
+    assert done.returncode == 0, done.tail
+    assert re.search(r'mIoU: +[\d.]+', done.output)
+    predictions = sorted((tmp_path / 'out').glob('*.png'))
+    assert len(predictions) == 4
+    labels = np.asarray(Image.open(predictions[0]))
+    assert labels.shape == (128, 160)
+    assert set(np.unique(labels)) <= set(range(1, 8))
+    assert len(list((tmp_path / 'shown').rglob('*.png'))) == 4
+    drawn = run_tool(
+        'analysis_tools/draw_results.py', CONFIG, tmp_path / 'out', tmp_path / 'grid.png',
+        '--num', '2', '--cfg-options', f'data_root={ade20k}',
+    )  # fmt: skip
+    assert drawn.returncode == 0, drawn.tail
+    width, height = Image.open(tmp_path / 'grid.png').size
+    assert width > height > 400
+
+
+def test_a_killed_run_resumes(ade20k, tmp_path):
+    options = [
+        CONFIG, *short_run(ade20k, tmp_path / 'run', iterations=12),
+        'default_hooks.checkpoint.interval=2', 'default_hooks.logger.interval=1',
+    ]  # fmt: skip
+    command = [sys.executable, ROOT / 'tools' / 'train.py', *options]
+    running = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+    deadline = time.time() + 300
+    while not (tmp_path / 'run' / 'iter_4.pth').is_file() and time.time() < deadline:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    last = max(int(p.stem[5:]) for p in (tmp_path / 'run').glob('iter_*.pth'))
+    assert 4 <= last < 12
+
+    # A checkpoint cut short, as by a kill while it was written, is passed over and named.
+    whole = (tmp_path / 'run' / 'iter_2.pth').read_bytes()
+    (tmp_path / 'run' / 'iter_11.pth').write_bytes(whole[: len(whole) // 2])
+    done = run_tool('train.py', *options, '--resume', 'auto')
+    assert done.returncode == 0, done.tail
+    assert 'Passed over' in done.output
+    resumed = int(re.search(r'resumed epoch: 0, iter: (\d+)', done.output)[1])
+    assert resumed >= 2
+    assert iterations(done.output) == list(range(resumed + 1, 13))
+    steps = read_checkpoint(tmp_path / 'run' / 'iter_12.pth')['optimizer']['state'][0]['step']
+    assert steps == 12
+
+
+def test_resume_without_a_checkpoint_starts_anew(ade20k, tmp_path):
+    done = run_tool('train.py', CONFIG, '--resume', *short_run(ade20k, tmp_path / 'new', 1))
+    assert done.returncode == 0, done.tail
+    assert 'starting at iteration 0' in done.output
+
+
+def test_original_weights_start_the_backbone(ade20k, tmp_path):
+    """--pretrained takes a file in the authors' layout; the first checkpoint holds its numbers."""
+    state = {k: torch.full_like(v, 0.5) for k, v in VAN('b0').state_dict().items()}
+    state |= {'head.weight': torch.zeros(1000, 256), 'head.bias': torch.zeros(1000)}
+    torch.save({'state_dict': state}, tmp_path / 'van_b0.pth')
+    frozen = 'model.backbone.frozen_stages=3'
+    done = run_tool(
+        'train.py', CONFIG, '--pretrained', tmp_path / 'van_b0.pth', '--no-validate',
+        *short_run(ade20k, tmp_path / 'run', 1), frozen,
+    )  # fmt: skip
+    assert done.returncode == 0, done.tail
+    assert 'random weights' not in done.output
+    trained = read_checkpoint(tmp_path / 'run' / 'iter_1.pth')['state_dict']
+    assert all(
+        torch.equal(trained[f'backbone.{k}'], v)
+        for k, v in state.items()
+        if not k.startswith('head')
+    )
+
+
+def test_compile_compiles_the_backbone(ade20k, tmp_path):
+    done = run_tool(
+        'train.py', CONFIG, '--compile', '--no-validate', *short_run(ade20k, tmp_path / 'run', 1),
+    )  # fmt: skip
+    assert done.returncode == 0, done.tail
+    assert 'backbone will be compiled' in done.output
+    keys = read_checkpoint(tmp_path / 'run' / 'iter_1.pth')['state_dict']
+    assert not [key for key in keys if '_orig_mod' in key]
+
+
+def test_two_processes_train_and_test(ade20k, tmp_path):
+    """Through torchrun and gloo, from another folder, with blanks in paths and options."""
+    config = tmp_path / 'my configs' / 'mine.py'
+    config.parent.mkdir()
+    config.write_text(f'_base_ = {str(CONFIG)!r}\n')
+    done = run(
+        'bash', ROOT / 'tools/dist_train.sh', config, '2', *short_run(ade20k, tmp_path / 'a run'),
+        cwd=tmp_path, env={'PYTHON': sys.executable},
+    )  # fmt: skip
+    assert done.returncode == 0, done.tail
+    assert 'GPU number: 2' in done.output
+    keys = read_checkpoint(tmp_path / 'a run' / 'iter_2.pth')['state_dict']
+    assert 'backbone.patch_embed1.proj.weight' in keys
+    tested = run(
+        'bash', 'tools/dist_test.sh', CONFIG, tmp_path / 'a run', '2',
+        *short_run(ade20k, tmp_path / 'test'), env={'PYTHON': sys.executable},
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.tail
+    metric = r'Iter\(test\).*mIoU: +([\d.]+)'
+    alone = run_tool('test.py', CONFIG, tmp_path / 'a run', *short_run(ade20k, tmp_path / 'test1'))
+    assert re.search(metric, tested.output)[1] == re.search(metric, alone.output)[1]
+
+
+@pytest.mark.parametrize('work_dir_as_argument', [True, False])
+def test_slurm_script_trains(ade20k, tmp_path, work_dir_as_argument):
+    (tmp_path / 'srun').write_text(FAKE_SRUN)
+    (tmp_path / 'srun').chmod(0o755)
+    options = short_run(ade20k, tmp_path / 'run', 1)
+    options = [options[1], *options[2:]] if work_dir_as_argument else options
+    done = run(
+        'bash', ROOT / 'tools/slurm_train.sh', 'part', 'job', CONFIG, *options, cwd=tmp_path,
+        env={
+            'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'PYTHON': sys.executable, 'GPUS': '2',
+            'SRUN_ARGS': '--qos=low --time=1', 'SRUN_LOG': tmp_path / 'log',
+            'SRUN_JOB': str(os.getpid()),
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, done.tail
+    asked = (tmp_path / 'log').read_text()
+    for option in (
+        '--partition=part', '--job-name=job', '--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2',
+        '--cpus-per-task=5', '--kill-on-bad-exit=1', '--qos=low --time=1',
+    ):  # fmt: skip
+        assert option in asked
+    assert 'GPU number: 2' in done.output
+    assert (tmp_path / 'run' / 'iter_1.pth').is_file()
+
+
+def test_slurm_script_never_asks_for_gpus_it_does_not_use(tmp_path):
+    (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / 'srun').chmod(0o755)
+
+    command = ['bash', 'tools/slurm_test.sh', 'p', 'j', 'c.py', 'x.pth', '--tta']
+
+    def asked(**env):
+        return run(*command, env={'PATH': f'{tmp_path}:{os.environ["PATH"]}', **env}).output
+
+    assert '--gres=gpu:8 --ntasks=8 --ntasks-per-node=8' in asked()
+    assert '--gres=gpu:1 --ntasks=1 --ntasks-per-node=1' in asked(GPUS='1')
+    assert '--gres=gpu:2 --ntasks=2 --ntasks-per-node=2' in asked(GPUS='2', GPUS_PER_NODE='4')
+    assert '--gres=gpu:4 --ntasks=16 --ntasks-per-node=4' in asked(GPUS='16', GPUS_PER_NODE='4')
+    assert '--gres' not in asked(GRES='')
+    assert asked().rstrip().endswith('tools/test.py c.py x.pth --tta --launcher slurm')
+
+
+@pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
+def test_scripts_explain_themselves(script):
+    done = run('bash', f'tools/{script}.sh')
+    assert done.returncode == 2
+    assert done.output.startswith(f'bash tools/{script}.sh ')
+    assert run('bash', '-n', f'tools/{script}.sh').returncode == 0
+
+
+def test_dist_script_refuses_a_number_of_gpus_that_is_none():
+    done = run('bash', 'tools/dist_train.sh', CONFIG, '--amp')
+    assert done.returncode == 2
+    assert "got '--amp'" in done.output
+
+
+def refuse(command, *args):
+    """What the tool says of bad input; nothing may have been written."""
+    parser, function = {'train': (train_parser, train), 'test': (parser_of_test, run_test)}[command]
+    with pytest.raises(UserError) as error:
+        function(parser().parse_args([str(a) for a in args]))
+    return str(error.value)
+
+
+def test_bad_input_is_refused_before_anything_is_written(ade20k, tmp_path):
+    work_dir = tmp_path / 'run'
+    options = short_run(ade20k, work_dir)
+    torch.save({'state_dict': {'conv.weight': torch.zeros(1)}}, tmp_path / 'other.pth')
+    (tmp_path / 'broken.pth').write_bytes(b'x')
+    (tmp_path / 'half' / 'images' / 'training').mkdir(parents=True)
+
+    assert 'no such config' in refuse('train', 'configs/nothing.py', *options)
+    said = refuse('train', CONFIG, *short_run(tmp_path / 'nowhere', work_dir))
+    assert f'no folder {tmp_path}/nowhere/images/training' in said
+    said = refuse('train', CONFIG, *short_run(tmp_path / 'half', work_dir))
+    assert 'annotations/training' in said
+    assert 'images/validation' in said
+    assert "no architecture 'b9'" in refuse('train', CONFIG, *options, 'model.backbone.arch=b9')
+    assert "did you mean 'arch'" in refuse('train', CONFIG, *options, 'model.backbone.arhc=b1')
+    assert 'no such checkpoint' in refuse('train', CONFIG, '--resume', 'no.pth', *options)
+    assert 'no such checkpoint' in refuse('train', CONFIG, '--pretrained', 'no.pth', *options)
+    assert 'not a readable' in refuse('test', CONFIG, tmp_path / 'broken.pth', *options)
+    assert 'no readable checkpoint' in refuse('test', CONFIG, tmp_path, *options)
+    if not torch.cuda.is_available():
+        assert 'needs a GPU' in refuse('train', CONFIG, '--amp', *options)
+    torch.save({'state_dict': VAN('b1').state_dict()}, tmp_path / 'van_b1.pth')
+    said = refuse('train', CONFIG, '--pretrained', tmp_path / 'van_b1.pth', *options)
+    assert 'not a checkpoint of this network' in said
+    assert 'wrong shape' in said
+    assert not work_dir.exists()
+
+
+def refuse_in_run(tool, *args):
+    """What a running tool says of bad input: one message, no traceback."""
+    done = run_tool(tool, *args)
+    assert done.returncode == 2, done.tail
+    assert 'Traceback' not in done.output
+    return done.output[done.output.index('\nerror: ') :]
+
+
+def test_a_checkpoint_of_another_network_is_refused(ade20k, tmp_path):
+    torch.save({'state_dict': VAN('b1').state_dict()}, tmp_path / 'van_b1.pth')
+    said = refuse_in_run('test.py', CONFIG, tmp_path / 'van_b1.pth', *short_run(ade20k, tmp_path))
+    assert 'not a checkpoint of this network' in said
+    assert 'missing' in said
+
+
+def test_a_bad_picture_in_training_is_named(ade20k, tmp_path):
+    broken = shutil.copytree(ade20k, tmp_path / 'data')
+    victim = sorted(broken.glob('images/training/*.jpg'))[3]  # not among those opened at the start
+    victim.write_bytes(b'no picture')
+    options = [*short_run(broken, tmp_path / 'run', 9), 'train_dataloader.num_workers=1']
+    said = refuse_in_run('train.py', CONFIG, *options)
+    assert victim.name in said
+    assert 'check_data.py' in said
+    checked = run_tool('check_data.py', 'ade20k', broken)
+    assert checked.returncode == 1
+    assert victim.name in checked.output
+    assert run_tool('check_data.py', 'ade20k', ade20k).returncode == 0
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py', 'check_data.py', 'make_demo_data.py',
+                                  'analysis_tools/draw_results.py'])  # fmt: skip
+def test_help_fits_a_terminal(tool):
+    done = run_tool(tool, '--help', env={'COLUMNS': '80'})
+    assert done.returncode == 0
+    assert max(map(len, done.output.splitlines())) <= 80
+    assert '==SUPPRESS==' not in done.output
