@@ -9,12 +9,12 @@ run := work_dirs/upernet_van_b0_demo
 .PHONY: help install demo test test-all lint format clean
 
 help:
-	@echo 'make install   make $(VENV) with the tested stack; compiles mmcv once (8 to 20 minutes)'
+	@echo 'make install   make $(VENV); compiles mmcv once (8 to 20 minutes)'
 	@echo 'make demo      install, then train, test and draw a small network (about 5 minutes)'
 	@echo 'make test      install, then lint and run the tests (about 15 minutes)'
 	@echo 'make test-all  the same with the slow tests'
 	@echo 'make format    format the code'
-	@echo 'make clean     remove what runs and builds left, not $(VENV) and not data/'
+	@echo 'make clean     remove what tests and builds left; never $(VENV), data/ or work_dirs/'
 
 install:
 	@bash tools/install.sh
@@ -40,5 +40,5 @@ format: install
 	$(python) -m ruff format .
 
 clean:
-	rm -rf build *.egg-info .pytest_cache .ruff_cache work_dirs/*/ demo.png
+	rm -rf build *.egg-info .pytest_cache .ruff_cache demo.png
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -91,6 +91,7 @@ def test_testing_writes_metrics_predictions_and_paintings(trained, ade20k, tmp_p
     assert re.search(r'mIoU: +[\d.]+', done.output)
     predictions = sorted((tmp_path / 'out').glob('*.png'))
     assert len(predictions) == 4
+    assert not (tmp_path / 'work' / 'upernet_van_b0_demo.py').exists(), 'training writes that one'
     labels = np.asarray(Image.open(predictions[0]))
     assert labels.shape == (128, 160)
     assert set(np.unique(labels)) <= set(range(1, 8))
@@ -191,6 +192,14 @@ def test_two_processes_train_and_test(ade20k, tmp_path):
     assert re.search(metric, tested.output)[1] == re.search(metric, alone.output)[1]
 
 
+def test_a_head_for_other_classes_is_fine_tuned(trained, ade20k, tmp_path):
+    options = short_run(ade20k, tmp_path / 'run', 1)
+    options += [f'load_from={trained / "iter_2.pth"}', 'classes=[sky,tree]']
+    done = run_tool('train.py', CONFIG, '--no-validate', *options)
+    assert done.returncode == 0, done.tail
+    assert '4 wrong shape  decode_head.conv_seg.weight, decode_head.conv_seg.bias' in done.output
+
+
 @pytest.mark.parametrize('work_dir_as_argument', [True, False])
 def test_slurm_script_trains(ade20k, tmp_path, work_dir_as_argument):
     (tmp_path / 'srun').write_text(FAKE_SRUN)
@@ -289,6 +298,15 @@ def refuse_in_run(tool, *args):
     assert done.returncode == 2, done.tail
     assert 'Traceback' not in done.output
     return done.output[done.output.index('\nerror: ') :]
+
+
+def test_a_checkpoint_with_one_key_renamed_is_refused(trained, ade20k, tmp_path):
+    state = read_checkpoint(trained / 'iter_2.pth')['state_dict']
+    state['backbone.norm1.wieght'] = state.pop('backbone.norm1.weight')
+    torch.save({'state_dict': state}, tmp_path / 'renamed.pth')
+    said = refuse_in_run('test.py', CONFIG, tmp_path / 'renamed.pth', *short_run(ade20k, tmp_path))
+    assert 'backbone.norm1.weight' in said
+    assert 'backbone.norm1.wieght' in said
 
 
 def test_a_checkpoint_of_another_network_is_refused(ade20k, tmp_path):

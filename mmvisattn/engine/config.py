@@ -61,6 +61,8 @@ def _read(path: Path) -> Config:
         raise UserError(f'{error.filename or path}, line {error.lineno}: {error.msg}') from error
     except FileNotFoundError as error:
         raise UserError(f'{path} builds on a file that is not there', got=error) from error
+    except Exception as error:  # a config is Python and may raise anything
+        raise UserError(f'{path} is no config', got=f'{type(error).__name__}: {error}') from error
 
 
 def _unwrapped(dataset: dict) -> Iterator[dict]:

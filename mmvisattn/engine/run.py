@@ -65,7 +65,12 @@ def test(args: argparse.Namespace) -> None:
     """
     cfg = _config(args)
     cfg.load_from, cfg.resume = _newest_in(args.checkpoint), False
+    for part in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'val_cfg',
+                 'val_dataloader', 'val_evaluator'):  # fmt: skip
+        cfg[part] = None
     if args.show or args.show_dir:
+        if 'visualization' not in cfg.default_hooks or 'visualizer' not in cfg:
+            raise UserError('--show: the config has no visualization hook and visualizer')
         cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
         cfg.visualizer.save_dir = args.show_dir
     if args.out:

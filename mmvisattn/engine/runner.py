@@ -95,6 +95,11 @@ class Runner(mmengine_runner.Runner):
         self.logger.info(f'Loaded {filename}:\n{match}')
         return checkpoint
 
+    def dump_config(self) -> None:
+        """Write the resolved config of a training run; a test beside it leaves that one alone."""
+        if self._train_loop is not None:
+            super().dump_config()
+
     def _init_model_weights(self) -> None:
         """Initialise; a pretrained backbone must be pretrained with the very network it is."""
         match = require_pretrained_match(getattr(self.bare_model, 'backbone', None))
