@@ -10,11 +10,11 @@ run := work_dirs/upernet_van_b0_demo
 
 help:
 	@echo 'make install   make $(VENV); compiles mmcv once (8 to 20 minutes)'
-	@echo 'make demo      install, then train, test and draw a small network (about 5 minutes)'
-	@echo 'make test      install, then lint and run the tests (about 15 minutes)'
+	@echo 'make demo      install, then train, test and draw a network (4 minutes)'
+	@echo 'make test      install, then lint and run the tests (10 minutes)'
 	@echo 'make test-all  the same with the slow tests'
 	@echo 'make format    format the code'
-	@echo 'make clean     remove what tests and builds left; never $(VENV), data/ or work_dirs/'
+	@echo 'make clean     remove what builds and tests left, no data or results'
 
 install:
 	@bash tools/install.sh

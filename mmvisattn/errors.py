@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,11 +45,13 @@ def reported() -> Iterator[None]:
     """Print a `UserError` as itself and exit with status 2; leave every other error alone.
 
     A data loader's worker hands its error on as text, with its own traceback before it: only what
-    follows the last "UserError: " is for the user.
+    follows the last "UserError: " is for the user. MMVISATTN_TRACEBACK=1 shows everything.
     """
     try:
         yield
     except UserError as error:
+        if os.environ.get('MMVISATTN_TRACEBACK'):
+            raise
         message = str(error).rpartition(f'{UserError.__qualname__}: ')[2]
         sys.stdout.flush()
         print(f'\nerror: {message}', file=sys.stderr)

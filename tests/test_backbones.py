@@ -1,9 +1,13 @@
 """The contract of every backbone, and each one's own paper."""
 
 import re
+import sys
+from pathlib import Path
 
+import mmseg
 import pytest
 import torch
+from conftest import run
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmpretrain.models import VAN as OtherVAN
 from torch import nn
@@ -152,6 +156,15 @@ def test_channels_last_gives_the_same():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)  # another order of summation
 
 
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same():
+    network = small().eval()
+    x = torch.randn(1, 3, 97, 130)
+    maps = network(x)
+    for a, b in zip(maps, network.cuda()(x.cuda()), strict=True):
+        torch.testing.assert_close(a, b.cpu(), rtol=1e-3, atol=1e-3)  # TF32 in cuDNN
+
+
 def test_stage_norm_epsilon_is_an_argument():
     assert {small().norm1.eps, small(out_norm_eps=1e-5).norm4.eps} == {1e-6, 1e-5}
 
@@ -197,6 +210,58 @@ def test_found_by_name_from_every_toolbox(scope):
     with ROOT_MODELS.switch_scope_and_registry(scope) as models:
         backbone = models.build(dict(type='mmvisattn.VAN', arch=SMALL, out_indices=(3,)))
     assert isinstance(backbone, VAN)
+
+
+STOCK = {
+    'mmdet': """
+_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+model = dict(
+    backbone=dict(_delete_=True, type='mmvisattn.VAN', arch='b0'),
+    neck=dict(in_channels=[32, 64, 160, 256]))
+""",
+    'mmpose': """
+_base_ = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py'
+model = dict(
+    backbone=dict(_delete_=True, type='mmvisattn.VAN', arch='b0', out_indices=(3,)),
+    head=dict(in_channels=256))
+""",
+    'mmpretrain': """
+_base_ = 'mmpretrain::resnet/resnet50_8xb32_in1k.py'
+model = dict(
+    backbone=dict(_delete_=True, type='mmvisattn.VAN', arch='b0', out_indices=(3,)),
+    head=dict(in_channels=256))
+""",
+    'mmseg': """
+_base_ = '{mmseg}/.mim/configs/sem_fpn/fpn_r50_4xb4-160k_ade20k-512x512.py'
+model = dict(
+    pretrained=None,
+    backbone=dict(_delete_=True, type='mmvisattn.VAN', arch='b0'),
+    neck=dict(in_channels=[32, 64, 160, 256]))
+""",
+}
+BUILD = """
+import sys, torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+cfg = Config.fromfile(sys.argv[1])
+init_default_scope(cfg.default_scope)
+cfg.model.get('backbone').init_cfg = None
+model = MODELS.build(cfg.model).eval()
+maps = model.backbone(torch.zeros(1, 3, 64, 64))
+maps = model.neck(maps) if getattr(model, 'neck', None) else maps
+print('built', type(model).__name__, type(model.backbone).__name__, len(maps))
+"""
+
+
+@pytest.mark.parametrize('toolbox', STOCK)
+def test_a_stock_config_takes_it_with_nothing_imported(toolbox, tmp_path):
+    """The library's own config, only its backbone replaced, built by MMEngine alone."""
+    config = tmp_path / 'stock.py'
+    config.write_text(STOCK[toolbox].replace('{mmseg}', str(Path(mmseg.__file__).parent)))
+    done = run(sys.executable, '-c', BUILD, config, cwd=tmp_path)
+    assert done.returncode == 0, done.tail
+    assert re.search(r'^built \w+ VAN \d$', done.output, re.M)
 
 
 def official_state_dict(other: OtherVAN) -> dict:

@@ -134,6 +134,21 @@ def test_short_settings_reach_every_place():
     assert cfg.default_hooks.checkpoint.interval == 1600
 
 
+def test_a_config_may_change_the_long_setting_instead(tmp_path):
+    leaf = tmp_path / 'mine.py'
+    leaf.write_text(
+        f"_base_ = '{ROOT / UPERNET.format('b0')}'\ntrain_cfg = dict(max_iters=80000)\n"
+        "val_dataloader = dict(dataset=dict(data_root='/mine'))\n"
+    )
+    cfg = load(leaf)
+    assert cfg.train_cfg.max_iters == 80000
+    assert cfg.val_dataloader.dataset.data_root == '/mine'
+
+
+def test_one_class_is_a_list_of_one():
+    assert load(DEMO_CONFIG, classes='sky').model.decode_head.num_classes == 1
+
+
 def test_a_config_of_ones_own_needs_three_lines(tmp_path):
     leaf = tmp_path / 'mine.py'
     leaf.write_text(

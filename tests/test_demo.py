@@ -5,13 +5,15 @@ import re
 import pytest
 from conftest import DEMO_CONFIG, ROOT, run_tool
 
+from mmvisattn.datasets.scenes import LABELS
+
 pytestmark = pytest.mark.slow
 
 # No augmentation and no regularisation, to fit 25 pictures by heart.
 FIT_CONFIG = """
 _base_ = '{root}/configs/upernet_van_b0_ade20k.py'
 data_root = '{data}'
-max_iters = 800
+max_iters = 700
 norm_cfg = dict(type='BN')
 resize = dict(type='Resize', scale=(160, 160), keep_ratio=False)
 load, labels = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')
@@ -54,6 +56,16 @@ def test_demo_reaches_its_figure(tmp_path):
     assert len(per_class(tested.output)) == 7
     assert float(re.search(r'Iter\(test\).*mIoU: +([\d.]+)', tested.output)[1]) >= 70
     assert (tmp_path / 'demo.png').stat().st_size > 100_000
+
+
+def test_the_shipped_config_takes_the_scenes_by_three_settings(ade20k, tmp_path):
+    done = run_tool(
+        'train.py', 'configs/upernet_van_b0_ade20k.py', '--work-dir', tmp_path / 'run',
+        '--cfg-options', f'data_root={ade20k}', f'classes={",".join(LABELS)}', 'max_iters=2',
+        timeout=1800,
+    )  # fmt: skip
+    assert done.returncode == 0, done.tail
+    assert set(per_class(done.output)) == set(LABELS)
 
 
 def test_real_pictures_are_fitted(real_ade20k, tmp_path):

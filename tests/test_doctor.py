@@ -1,9 +1,9 @@
 """What breaks in practice is found, and the remedy is named."""
 
-import subprocess
 import sys
 
 import pytest
+from conftest import run
 
 from mmvisattn import doctor
 from mmvisattn.doctor import Finding
@@ -17,12 +17,10 @@ def findings(monkeypatch, **versions):
 
 
 def test_this_environment_is_sound():
-    done = subprocess.run(
-        [sys.executable, '-m', 'mmvisattn.doctor'], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
-    assert 'Ready to train.' in done.stdout
-    assert 'FAIL' not in done.stdout
+    done = run(sys.executable, '-m', 'mmvisattn.doctor')
+    assert done.returncode == 0, done.tail
+    assert 'Ready to train.' in done.output
+    assert 'FAIL' not in done.output
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,11 @@ def test_the_newest_readable_checkpoint_is_found(tmp_path):
     (tmp_path / 'iter_11.pth').write_bytes(whole[: len(whole) // 2])
     newest, broken = latest_checkpoint(tmp_path)
     assert (newest.name, [p.name for p in broken]) == ('iter_10.pth', ['iter_11.pth'])
+    (tmp_path / 'last_checkpoint').write_text('/moved/from/here/iter_9.pth')
+    assert latest_checkpoint(tmp_path)[0].name == 'iter_9.pth'
 
 
-def test_errors_are_reported_without_the_traceback_of_a_worker(capsys):
+def test_errors_are_reported_without_the_traceback_of_a_worker(capsys, monkeypatch):
     inner = UserError('bad picture', expected='one that decodes', do='mend it')
     text = f'Caught UserError in worker 0.\nTraceback\n  line\nmmvisattn.errors.UserError: {inner}'
     with pytest.raises(SystemExit) as stop, reported():
@@ -133,6 +135,9 @@ def test_errors_are_reported_without_the_traceback_of_a_worker(capsys):
     shown = capsys.readouterr().err
     assert shown.startswith('\nerror: bad picture\n  expected: one that decodes\n')
     assert 'Traceback' not in shown
+    monkeypatch.setenv('MMVISATTN_TRACEBACK', '1')
+    with pytest.raises(UserError), reported():
+        raise UserError(text)
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ def test_a_killed_run_resumes(ade20k, tmp_path):
     # A checkpoint cut short, as by a kill while it was written, is passed over and named.
     whole = (tmp_path / 'run' / 'iter_2.pth').read_bytes()
     (tmp_path / 'run' / 'iter_11.pth').write_bytes(whole[: len(whole) // 2])
+    (tmp_path / 'run' / 'last_checkpoint').write_text('iter_11.pth')
     done = run_tool('train.py', *options, '--resume', 'auto')
     assert done.returncode == 0, done.tail
     assert 'Passed over' in done.output
@@ -167,6 +168,15 @@ def test_compile_compiles_the_backbone(ade20k, tmp_path):
     assert 'backbone will be compiled' in done.output
     keys = read_checkpoint(tmp_path / 'run' / 'iter_1.pth')['state_dict']
     assert not [key for key in keys if '_orig_mod' in key]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', ['fp16', 'bf16'])
+def test_mixed_precision_trains(ade20k, tmp_path, dtype):
+    options = short_run(ade20k, tmp_path / 'run', 3)
+    done = run_tool('train.py', CONFIG, '--amp', dtype, *options)
+    assert done.returncode == 0, done.tail
+    assert all(np.isfinite(losses(tmp_path / 'run')))
 
 
 def test_two_processes_train_and_test(ade20k, tmp_path):

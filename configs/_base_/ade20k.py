@@ -36,14 +36,14 @@ tta_pipeline = [
         ]),
 ]
 
+ade20k = dict(type='ADE20KDataset', data_root='data/ade/ADEChallengeData2016')
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='ADE20KDataset',
-        data_root='data/ade/ADEChallengeData2016',
+        **ade20k,
         data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
         pipeline=train_pipeline))
 val_dataloader = dict(
@@ -52,8 +52,7 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='ADE20KDataset',
-        data_root='data/ade/ADEChallengeData2016',
+        **ade20k,
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
         pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -8,7 +8,8 @@ log_level = 'INFO'
 load_from = None
 resume = False
 
-# Carried to every data set and head when a config or --cfg-options sets them, as is max_iters
-# (mmvisattn/engine/config.py).
+# Unset here; a config or --cfg-options that sets one has it carried to every data set, head and
+# schedule (mmvisattn/engine/config.py).
 data_root = None
 classes = None
+max_iters = None

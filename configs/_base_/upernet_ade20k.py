@@ -7,7 +7,7 @@ _base_ = './ade20k.py'
 
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 num_classes = 150
-max_iters = 160000
+iterations = 160000
 warm_up = 1500
 
 model = dict(
@@ -52,8 +52,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=warm_up),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warm_up, end=max_iters),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warm_up, end=iterations),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=16000)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=16000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

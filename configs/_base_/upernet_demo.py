@@ -18,21 +18,18 @@ model = dict(
     decode_head=dict(channels=64, norm_cfg=norm_cfg),
     auxiliary_head=dict(channels=32, norm_cfg=norm_cfg))
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=scale, ratio_range=(0.8, 1.5), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+# The steps of the base at another size.
+train_pipeline = _base_.train_pipeline
+train_pipeline[2].update(scale=scale, ratio_range=(0.8, 1.5))
+train_pipeline[3].update(crop_size=crop_size)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=scale)
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type='Resize', scale=(int(scale[0] * r), int(scale[1] * r)), keep_ratio=True)
+    for r in (0.75, 1.0, 1.25)
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
+
 train_dataloader = dict(
     batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=1, num_workers=1, dataset=dict(pipeline=test_pipeline))

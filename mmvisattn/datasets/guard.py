@@ -43,10 +43,11 @@ class GuardedPipeline:
             raise
         except Exception as error:
             raise UserError(
-                'a picture cannot be used in training or evaluation',
+                'a picture fails in the data pipeline',
                 expected='a picture that decodes, and annotations that belong to it',
                 got=f'{type(error).__name__}: {error}\nin ' + '\nand '.join(files),
-                do='run tools/check_data.py on the data set, then mend or remove the file',
+                do='run tools/check_data.py on the data set, then mend or remove the file;\n'
+                'if the file is sound, MMVISATTN_TRACEBACK=1 shows where the pipeline failed',
             ) from error
         if self.num_classes is not None and 'gt_sem_seg' in (sample or {}).get('data_samples', ()):
             self._check_labels(sample['data_samples'].gt_sem_seg.data.numpy(), files[-1])

@@ -157,10 +157,17 @@ def require_pretrained_match(module: nn.Module | None) -> Match | None:
 
 
 def latest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[Path]]:
-    """The newest checkpoint of a run that can be read, and the newer ones that cannot."""
-    saved = [path for path in Path(work_dir).glob('*.pth') if _step(path) is not None]
+    """The newest checkpoint of a run that can be read, and those passed over because they cannot.
+
+    The newest is the one that MMEngine's `last_checkpoint` names (an older run may have left a
+    higher number); then they go by number. The folder may have been moved.
+    """
+    work_dir = Path(work_dir)
+    pointer = work_dir / 'last_checkpoint'
+    named = Path(pointer.read_text().strip()).name if pointer.is_file() else None
+    saved = [path for path in work_dir.glob('*.pth') if _step(path) is not None]
     broken = []
-    for path in sorted(saved, key=_step, reverse=True):
+    for path in sorted(saved, key=lambda p: (p.name == named, _step(p)), reverse=True):
         try:
             read_checkpoint(path)
         except UserError:

@@ -79,7 +79,8 @@ def _carry(cfg: Config, settings: dict) -> None:
         for dataset in dataset_configs(cfg):
             dataset.data_root = str(settings['data_root'])
     if settings['classes'] is not None:
-        cfg.classes = list(settings['classes'])
+        classes = settings['classes']
+        cfg.classes = [classes] if isinstance(classes, str) else list(classes)
         for dataset in dataset_configs(cfg):
             dataset.metainfo = {**dataset.get('metainfo', {}), 'classes': cfg.classes}
         for part in _dicts(cfg.model):
