@@ -180,6 +180,12 @@ def test_a_long_option_beats_the_short_one():
         ({'model.backbone.type': 'mmvisattn.VANN'}, 'model.backbone', None),
         ({'model.decode_head.type': 'UPerHed'}, 'model.decode_head', 'UPerHead'),
         ({'train_cfg.type': 'IterBasedTrainLop'}, 'train_cfg', 'IterBasedTrainLoop'),
+        ({'default_hooks.timer.type': 'TimerHook'}, 'default_hooks.timer', 'IterTimerHook'),
+        (
+            {'train_dataloader.dataset.pipeline.4.type': 'RandomFlop'},
+            'train_dataloader.dataset.pipeline.4',
+            'RandomFlip',
+        ),
     ],
 )
 def test_misspelt_keys_are_refused(options, said, meant):

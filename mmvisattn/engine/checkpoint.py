@@ -100,7 +100,7 @@ class Match:
 
     def __str__(self) -> str:
         return '\n'.join(
-            f'{len(keys):5d} {kind:<12}' + (_first(keys) if kind != 'matched' else '')
+            f'{len(keys):5d} {kind:<13}' + (_first(keys) if kind != 'matched' else '')
             for kind, keys in (
                 ('matched', self.matched),
                 ('missing', self.missing),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from difflib import get_close_matches
 
 from mmengine import registry
@@ -118,10 +119,11 @@ def _resolve(name: str, path: str, types: Registry, scope: str) -> type | None:
 
 def _is_certain(path: str, types: Registry) -> bool:
     """Whether a dict at this place looks up its type in `types` and nowhere else."""
-    tail = path.rpartition('.')[2]
+    place = re.sub(r'\.\d+$', '', path)  # an entry of a list stands where the list does
+    section, _, tail = place.rpartition('.')
     if types is registry.MODELS:
-        return path in SECTIONS or tail in ('backbone', 'neck') or tail.endswith('head')
-    return path in SECTIONS or tail in NESTED
+        return place in SECTIONS or tail in ('backbone', 'neck') or tail.endswith('head')
+    return place in SECTIONS or tail in NESTED or section == 'default_hooks'
 
 
 def _names(types: Registry | None) -> list[str]:
