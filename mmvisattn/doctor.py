@@ -13,6 +13,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
+
+from . import __version__
 
 # import name: distributions that provide it, the one we install first
 DISTRIBUTIONS = {
@@ -31,6 +34,7 @@ DISTRIBUTIONS = {
 }
 # The first version of the MMEngine generation; anything older is the mmcv 1.x one.
 FIRST_VERSION = {'mmcv': 2, 'mmdet': 3, 'mmseg': 1, 'mmpretrain': 1, 'mmpose': 1}
+INSTALL = f'rm -f {sys.prefix}/installed; make install'
 REINSTALL_MMCV = (
     'pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv==2.3.6'
 )
@@ -66,7 +70,8 @@ def describe() -> str:
     for name in DISTRIBUTIONS:
         versions = ', '.join(f'{v} ({d})' for d, v in installed(name).items())
         lines.append(f'{name:<18}{versions or "not installed"}')
-    lines.append(f'{"mmvisattn":<18}{importlib.import_module("mmvisattn").__version__}')
+    lines.append(f'{"mmvisattn":<18}{__version__} {_revision()}'.rstrip())
+    lines.append(f'{"GPU":<18}{check_cuda().state}')
     return '\n'.join(lines)
 
 
@@ -85,11 +90,11 @@ def check_distributions() -> list[Finding]:
         state = ', '.join(f'{d} {v}' for d, v in found.items()) or 'not installed'
         fix = None
         if not found:
-            fix = 'make install'
+            fix = INSTALL
         elif len(found) > 1:
-            fix = f'both write the folder {name}: pip uninstall -y {" ".join(found)}; make install'
+            fix = f'both write the folder {name}: pip uninstall -y {" ".join(found)}; {INSTALL}'
         elif int(next(iter(found.values())).split('.')[0]) < FIRST_VERSION.get(name, 0):
-            fix = f'too old for MMEngine: pip uninstall -y {next(iter(found))}; make install'
+            fix = f'too old for MMEngine: pip uninstall -y {next(iter(found))}; {INSTALL}'
         elif name == 'torch' and not _in_range(found['torch'], (2, 6), (2, 13)):
             fix = f"mmcv or torchvision break outside 2.6 to 2.12: pip install '{name}==2.12.1'"
         findings.append(Finding(distributions[0], state, fix))
@@ -108,6 +113,18 @@ def check_mmcv_operators() -> Finding:
         return f'run on CPU; compiled for CUDA: {get_compiling_cuda_version()}'
 
     return _try('mmcv.ops', run, REINSTALL_MMCV)
+
+
+def check_opencv() -> Finding:
+    """OpenCV imports: on a server it may lack the libraries of a screen."""
+
+    def run() -> str:
+        import cv2
+
+        return f'cv2 {cv2.__version__}'
+
+    fix = 'apt-get install libgl1 libglib2.0-0, or: pip install --no-deps --force-reinstall '
+    return _try('OpenCV', run, fix + "'opencv-python-headless<4.13'")
 
 
 def check_torchvision_operators() -> Finding:
@@ -156,9 +173,7 @@ def check_toolboxes() -> list[Finding]:
         MODELS.build(dict(type='mmvisattn.VAN', arch='b0', out_indices=(0,)))
         return "type='mmvisattn.VAN' is found from mmseg"
 
-    findings = [
-        _try(name, imports(name), 'make install') for name in FIRST_VERSION if name != 'mmcv'
-    ]
+    findings = [_try(name, imports(name), INSTALL) for name in FIRST_VERSION if name != 'mmcv']
     return [*findings, _try('registry', finds, 'pip install -e . (in the mmvisattn checkout)')]
 
 
@@ -196,6 +211,7 @@ def diagnose() -> list[Finding]:
     return [
         *findings,
         check_torchvision_operators(),
+        check_opencv(),
         check_mmcv_operators(),
         check_xtcocotools(),
         *check_toolboxes(),
@@ -230,10 +246,24 @@ def _in_range(version: str, first: tuple[int, int], end: tuple[int, int]) -> boo
 
 
 def _nvidia_smi() -> bool:
+    return bool(_said_by('nvidia-smi', '-L'))
+
+
+def _revision() -> str:
+    """The revision of the checkout the package lies in; empty elsewhere."""
+    package = Path(__file__).resolve().parent
+    if not (package.parent / '.git').exists():
+        return ''
+    return _said_by('git', '-C', str(package), 'describe', '--always', '--dirty')
+
+
+def _said_by(*command: str) -> str:
+    """What a command prints; empty if it is missing, fails or hangs."""
     try:
-        return subprocess.run(['nvidia-smi', '-L'], capture_output=True, timeout=20).returncode == 0
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
-        return False
+        return ''
+    return done.stdout.strip() if done.returncode == 0 else ''
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmengine.dataset import ConcatDataset
 from mmengine.registry import init_default_scope
-from mmseg.datasets import ADE20KDataset
+from mmseg.datasets import ADE20KDataset, MultiImageMixDataset
 from PIL import Image
 
 from mmvisattn.datasets.checks import check_ade20k, check_coco
@@ -56,6 +56,13 @@ def test_an_unfinished_folder_is_not_taken_for_whole(tmp_path):
     (tmp_path / 'data').mkdir()
     with pytest.raises(UserError, match='holds something else'):
         make_ade20k(tmp_path / 'data', num_train=2, num_val=1)
+    (tmp_path / 'killed.unfinished/annotations/training').mkdir(parents=True)
+    (tmp_path / 'killed.unfinished/annotations/training/stale.png').touch()
+    made = make_ade20k(tmp_path / 'killed', num_train=2, num_val=1)
+    assert len(list(made.rglob('*.png'))) == 3
+    assert make_ade20k(made, num_train=2, num_val=1) == made
+    with pytest.raises(UserError, match='other scenes'):
+        make_ade20k(made, num_train=2, num_val=1, seed=1)
 
 
 def test_real_ade20k_passes_the_check(real_ade20k):
@@ -133,6 +140,12 @@ def test_a_label_that_no_class_has_is_named(copy, classes):
     with pytest.raises(UserError, match=r'\[199\] in .*ADE_train_00000001.png'):
         built[0]
     assert built[1]['inputs'].shape == (3, 128, 160)
+
+
+def test_data_sets_that_mix_pictures_are_guarded_inside(ade20k):
+    mixed = MultiImageMixDataset(ConcatDataset([dataset(ade20k)]), pipeline=[])
+    guard(mixed)
+    assert mixed[0]['inputs'].shape == (3, 128, 160)
 
 
 def truncate(path):

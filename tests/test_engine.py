@@ -2,10 +2,12 @@
 
 import os
 import pickle
+from argparse import Namespace
 
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmseg.models import ResNet
 from torch import nn
 
 from mmvisattn.engine import launch
@@ -16,6 +18,7 @@ from mmvisattn.engine.checkpoint import (
     latest_checkpoint,
     read_checkpoint,
     require_match,
+    require_pretrained_match,
     state_dict_of,
 )
 from mmvisattn.errors import UserError, reported
@@ -42,6 +45,13 @@ def test_slurm_environment_becomes_torchs():
         'MASTER_PORT': '20007',
     }  # fmt: skip
     assert launch._slurm({**env, 'MASTER_PORT': '5'})['MASTER_PORT'] == '5'
+
+
+def test_mpi_environment_becomes_torchs():
+    env = {f'OMPI_COMM_WORLD_{name}': '2' for name in ('RANK', 'LOCAL_RANK', 'SIZE', 'LOCAL_SIZE')}
+    assert launch._mpi(env)['MASTER_ADDR'] == '127.0.0.1'
+    with pytest.raises(KeyError, match='MASTER_ADDR'):
+        launch._mpi({**env, 'OMPI_COMM_WORLD_SIZE': '4'})
 
 
 @pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
@@ -81,13 +91,36 @@ def test_getattr_in_a_checkpoint_reaches_log_buffers_only(tmp_path):
     assert read_checkpoint(tmp_path / 'log.pth')['log'].current() == 1.0
 
 
-@pytest.mark.parametrize('content', [b'', b'hello', pickle.dumps([1]), b'PK\x03\x04 half a zip'])
+@pytest.mark.parametrize(
+    'content',
+    [b'', b'hello', b'<!DOCTYPE html>', pickle.dumps([1], protocol=2), b'PK\x03\x04 half a zip'],
+)
 def test_an_unreadable_checkpoint_is_explained(tmp_path, content):
     (tmp_path / 'x.pth').write_bytes(content)
     with pytest.raises(UserError, match=r'x\.pth'):
         read_checkpoint(tmp_path / 'x.pth')
     with pytest.raises(UserError, match='no such checkpoint'):
         read_checkpoint(tmp_path / 'y.pth')
+
+
+def test_a_file_of_something_else_is_explained(tmp_path):
+    torch.save([torch.ones(1)], tmp_path / 'list.pth')
+    with pytest.raises(UserError, match='it holds a list'):
+        read_checkpoint(tmp_path / 'list.pth')
+    (tmp_path / 'page.pth').write_bytes(b'<!DOCTYPE html>')
+    with pytest.raises(UserError) as error:
+        read_checkpoint(tmp_path / 'page.pth')
+    assert 'weights_only' not in str(error.value), "PyTorch's advice to load unsafely"
+
+
+def test_timms_arguments_in_a_checkpoint_are_plain_data(tmp_path):
+    torch.save({'state_dict': {}, 'args': Namespace(model='van_b2')}, tmp_path / 'timm.pth')
+    assert read_checkpoint(tmp_path / 'timm.pth')['args'].model == 'van_b2'
+
+
+def test_weights_of_the_libraries_own_backbones_are_left_to_mmengine():
+    backbone = ResNet(18, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet18'))
+    assert require_pretrained_match(backbone) is None
 
 
 def test_wrappings_are_taken_off():
@@ -154,6 +187,12 @@ def test_old_options_say_what_is_typed_today(parser, typed, today, capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(['config.py', 'checkpoint.pth', typed, 'value'])
     assert today in capsys.readouterr().err
+
+
+def test_an_option_without_a_value_is_named(capsys):
+    with pytest.raises(SystemExit):
+        train_parser().parse_args(['c.py', '--cfg-options', 'a=1', 'max_iters'])
+    assert "takes KEY=VALUE, got 'max_iters'" in capsys.readouterr().err
 
 
 def test_amp_alone_means_half_precision():

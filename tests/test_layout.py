@@ -14,7 +14,7 @@ ARROWS = {
     'layers': {'errors'},
     'backbones': {'errors', 'registry', 'layers'},
     'datasets': {'errors'},
-    'doctor': set(),
+    'doctor': {'__version__'},
     'engine': {'errors', 'datasets', 'doctor'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.

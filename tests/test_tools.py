@@ -134,10 +134,32 @@ def test_a_killed_run_resumes(ade20k, tmp_path):
     assert steps == 12
 
 
+def test_weights_alone_are_not_resumed(trained, ade20k, tmp_path):
+    state = read_checkpoint(trained / 'iter_2.pth')['state_dict']
+    torch.save({'state_dict': state}, tmp_path / 'weights.pth')
+    options = short_run(ade20k, tmp_path / 'run')
+    said = refuse_in_run('train.py', CONFIG, '--resume', tmp_path / 'weights.pth', *options)
+    assert 'holds weights only' in said
+    assert 'load_from=' in said
+
+
+def test_a_deterministic_run_repeats_itself(ade20k, tmp_path):
+    options = ['--deterministic', '--seed', '7', '--no-validate', '--auto-scale-lr']
+    for name in ('a', 'b'):
+        more = [*short_run(ade20k, tmp_path / name, 3), 'default_hooks.logger.interval=1']
+        done = run_tool('train.py', CONFIG, *options, *[m for m in more if 'seed' not in m])
+        assert done.returncode == 0, done.tail
+    assert len(losses(tmp_path / 'a')) == 3
+    assert losses(tmp_path / 'a') == losses(tmp_path / 'b')
+    # the config's rate is meant for 16 pictures, and 2 are trained on: an eighth
+    assert 'LR has been automatically scaled from 0.001 to 0.000125' in done.output
+
+
 def test_resume_without_a_checkpoint_starts_anew(ade20k, tmp_path):
     done = run_tool('train.py', CONFIG, '--resume', *short_run(ade20k, tmp_path / 'new', 1))
     assert done.returncode == 0, done.tail
     assert 'starting at iteration 0' in done.output
+    assert 'random weights' in done.output
 
 
 def test_original_weights_start_the_backbone(ade20k, tmp_path):
@@ -163,6 +185,7 @@ def test_original_weights_start_the_backbone(ade20k, tmp_path):
 def test_compile_compiles_the_backbone(ade20k, tmp_path):
     done = run_tool(
         'train.py', CONFIG, '--compile', '--no-validate', *short_run(ade20k, tmp_path / 'run', 1),
+        'model.backbone.with_cp=True',
     )  # fmt: skip
     assert done.returncode == 0, done.tail
     assert 'backbone will be compiled' in done.output
@@ -324,6 +347,23 @@ def test_a_checkpoint_of_another_network_is_refused(ade20k, tmp_path):
     said = refuse_in_run('test.py', CONFIG, tmp_path / 'van_b1.pth', *short_run(ade20k, tmp_path))
     assert 'not a checkpoint of this network' in said
     assert 'missing' in said
+
+
+def test_pictures_with_another_ending_are_found(ade20k, tmp_path):
+    """BaseSegDataset with .png pictures and classes of one's own."""
+    root = shutil.copytree(ade20k, tmp_path / 'data')
+    for path in root.glob('images/*/*.jpg'):
+        Image.open(path).save(path.with_suffix('.png'))
+        path.unlink()
+    config = tmp_path / 'mine.py'
+    plain = "dict(type='BaseSegDataset', img_suffix='.png', reduce_zero_label=True)"
+    config.write_text(
+        f'_base_ = {str(CONFIG)!r}\nclasses = {[f"c{i}" for i in range(150)]}\n'
+        f'train_dataloader = dict(dataset={plain})\nval_dataloader = dict(dataset={plain})\n'
+        'test_dataloader = val_dataloader\n'
+    )
+    done = run_tool('train.py', config, *short_run(root, tmp_path / 'run', 1))
+    assert done.returncode == 0, done.tail
 
 
 def test_a_bad_picture_in_training_is_named(ade20k, tmp_path):

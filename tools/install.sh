@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=${VENV:-.venv}
 log=$venv/install.log
 stamp=$venv/installed
-wanted=$(cat setup.cfg tools/install.sh | sha256sum)
+wanted="$(cat setup.cfg tools/install.sh | sha256sum) FORCE_CUDA=${FORCE_CUDA:-0}"
 
 say() { printf '\n== %s\n' "$*"; }
 fail() {
@@ -89,12 +89,13 @@ pip_install() { # quiet on the screen, whole in the log; ninja's [n/78] shown as
 
 has_gpu_compiler() {
     "$venv/bin/python" - <<'PY'
-import re, subprocess, sys
+import os, re, subprocess, sys
 import torch
 from torch.utils.cpp_extension import CUDA_HOME
-if not CUDA_HOME or not torch.version.cuda:
+nvcc = f'{CUDA_HOME}/bin/nvcc'
+if not torch.version.cuda or not os.access(nvcc, os.X_OK):
     sys.exit(1)
-said = subprocess.run([f'{CUDA_HOME}/bin/nvcc', '--version'], capture_output=True, text=True).stdout
+said = subprocess.run([nvcc, '--version'], capture_output=True, text=True).stdout
 found = re.search(r'release (\d+)', said)
 sys.exit(not (found and found[1] == torch.version.cuda.split('.')[0]))
 PY
@@ -119,6 +120,13 @@ sys.exit(sys.argv[1] == 'cuda' and get_compiling_cuda_version() == 'not availabl
 PY
 }
 
+use_windowless_opencv_if_needed() { # a server may lack libGL, and mmcv imports OpenCV
+    if "$venv/bin/python" -m pip show -q opencv-python 2>/dev/null && ! "$venv/bin/python" -c 'import cv2' 2>/dev/null; then
+        echo '   No libGL on this machine: taking OpenCV without windows.'
+        pip_install --no-deps --force-reinstall 'opencv-python-headless<4.13'
+    fi
+}
+
 install_stack() {
     local mode headers
     say 'Installing torch and build tools: 1 to 5 minutes, 6 GB on disk'
@@ -132,20 +140,22 @@ install_stack() {
             say "A GPU, but no nvcc of CUDA $("$venv/bin/python" -c 'import torch; print(torch.version.cuda)'): compiling mmcv's CPU operators only"
             echo "   Segmentation and classification need no more. For detection on the GPU install the CUDA"
             echo "   toolkit, then: rm $stamp; make install"
-            export CUDA_VISIBLE_DEVICES=
+            local -x CUDA_VISIBLE_DEVICES= # until this function returns
             mode=cpu
             ;;
     esac
     if [ "$mode" = cuda ]; then
         # The toolkit alone may lack cuBLAS and cuSPARSE headers; torch's own packages have them.
-        headers=$(ls -d "$venv"/lib/python*/site-packages/nvidia/cu*/include 2>/dev/null | head -n 1)
-        [ -z "$headers" ] || export CPATH="$PWD/$headers${CPATH:+:$CPATH}"
+        headers=$(find "$(realpath "$venv")"/lib -path '*/nvidia/cu*/include' -prune -print -quit)
+        [ -z "$headers" ] || export CPATH="$headers${CPATH:+:$CPATH}"
     fi
+    use_windowless_opencv_if_needed
     if "$venv/bin/python" -m pip show -q onedl-mmcv 2>/dev/null && ! mmcv_is_compiled "$mode"; then
         echo '   The mmcv that is installed lacks its operators or was built for another torch: building it anew.'
         pip_install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv==2.3.6
     fi
     pip_install --no-build-isolation --no-binary xtcocotools -e '.[mm,dev]'
+    use_windowless_opencv_if_needed
     if ! mmcv_is_compiled "$mode"; then
         echo "   The wheel that pip kept does not fit this torch: building it anew."
         pip_install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv==2.3.6
@@ -153,10 +163,6 @@ install_stack() {
 
     say 'Installing mmpose without chumpy: seconds'
     pip_install --no-deps mmpose==1.3.2
-    if ! "$venv/bin/python" -c 'import cv2' 2>/dev/null; then
-        echo '   No libGL on this machine: taking OpenCV without windows.'
-        pip_install --no-deps --force-reinstall 'opencv-python-headless<4.13'
-    fi
 }
 
 if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then

@@ -72,7 +72,7 @@ def guard(dataset: object) -> None:
         if inner is not None:
             guard(inner)
     pipeline = getattr(dataset, 'pipeline', None)
-    if pipeline is None or isinstance(pipeline, GuardedPipeline):
+    if not callable(pipeline) or isinstance(pipeline, GuardedPipeline):
         return
     labels_are_maps = hasattr(dataset, 'reduce_zero_label')
     dataset.pipeline = GuardedPipeline(

@@ -7,6 +7,7 @@ mountains may be green and roads brown. Poles, signs and rocks are clutter that 
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ def make_ade20k(
 ) -> Path:
     """Write `images/{training,validation}/*.jpg` and `annotations/.../*.png` under `root`.
 
-    The folder appears whole or not at all; one that is already there with the same number of
-    pictures is left as it is.
+    The folder appears whole or not at all; one that is already there with these very scenes is
+    left as it is.
 
     Args:
         root: The folder to make.
@@ -43,15 +44,16 @@ def make_ade20k(
     counts = dict(zip(SPLITS, (num_train, num_val), strict=True))
     if root.exists():
         found = {split: len(list(root.glob(f'annotations/{split}/*.png'))) for split in SPLITS}
-        if found != counts:
+        if found != counts or not _begins_with(root, seed):
             raise UserError(
                 f'{root} is already there and holds something else',
-                expected=f'{counts} label maps, or no such folder',
-                got=found,
+                expected=f'{counts} scenes of seed {seed}, or no such folder',
+                got=found if found != counts else 'other scenes',
                 do='name another folder, or remove this one',
             )
         return root
     unfinished = root.with_name(root.name + '.unfinished')
+    shutil.rmtree(unfinished, ignore_errors=True)
     for number, split in enumerate(SPLITS):
         images, labels = unfinished / 'images' / split, unfinished / 'annotations' / split
         images.mkdir(parents=True, exist_ok=True)
@@ -63,6 +65,13 @@ def make_ade20k(
             Image.fromarray(label).save(labels / f'{name}.png')
     unfinished.rename(root)
     return root
+
+
+def _begins_with(root: Path, seed: int) -> bool:
+    """Whether the first label map is the one that this seed draws."""
+    first = min((root / 'annotations' / SPLITS[0]).glob('*.png'))
+    labels = draw_scene(np.random.default_rng([seed, 0, 0]))[1]
+    return np.array_equal(np.asarray(Image.open(first)), labels)
 
 
 def draw_scene(rng: Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

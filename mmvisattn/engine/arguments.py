@@ -10,6 +10,23 @@ from mmengine.config import DictAction
 from .launch import LAUNCHERS
 
 
+class Options(DictAction):
+    """KEY=VALUE ..., as everywhere in OpenMMLab; a word without "=" is named."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Collect the pairs in a dict."""
+        for word in values:
+            if '=' not in word:
+                parser.error(f"{option_string} takes KEY=VALUE, got '{word}'")
+        super().__call__(parser, namespace, values, option_string)
+
+
 class Renamed(argparse.Action):
     """An option of older tools: ends with a line that says what to type today."""
 
@@ -92,7 +109,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='change the config: data_root=DIR classes=a,b max_iters=N or any dotted.key=value; '
         'lists as key="[a,b]", tuples in lists as key="[(a,b),(c,d)]"',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ def _history_method(owner: object, name: str) -> object:
 
 # What MMEngine's own training checkpoints hold besides tensors: logged numbers.
 SAFE_GLOBALS = [
+    Namespace,  # timm saves its arguments
     HistoryBuffer,
     (_history_method, 'builtins.getattr'),
     np._core.multiarray._reconstruct,
@@ -48,11 +50,12 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
     try:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             if remote:
-                return torch.hub.load_state_dict_from_url(
+                content = torch.hub.load_state_dict_from_url(
                     source, map_location=map_location, weights_only=True
                 )
-            return torch.load(source, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
+            else:
+                content = torch.load(source, map_location=map_location, weights_only=True)
+    except Exception as error:  # broken files make torch raise anything
         found = re.search(r'GLOBAL ([\w.]+)', str(error))
         if found is None:
             raise _unreadable(source, error) from error
@@ -62,8 +65,9 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu') 
             got=f'a pickle that calls {found[1]}',
             do='get the weights from a source that publishes plain tensors',
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
-        raise _unreadable(source, error) from error
+    if not isinstance(content, dict):
+        raise _unreadable(source, TypeError(f'it holds a {type(content).__name__}'))
+    return content
 
 
 def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
@@ -141,13 +145,15 @@ def require_pretrained_match(module: nn.Module | None) -> Match | None:
     """Stop unless the file named in a module's `init_cfg` holds all its tensors.
 
     Returns:
-        The match, or None if the module is not initialised from a file.
+        The match, or None if the module is not initialised from a file. The libraries' own
+        backbones rename keys while they load: theirs are not for us to judge.
 
     Raises:
         UserError: The file is unreadable or belongs to another network.
     """
     init_cfg = getattr(module, 'init_cfg', None)
-    if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
+    ours = type(module).__module__.startswith('mmvisattn.')
+    if not ours or not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
         return None
     source, prefix = init_cfg['checkpoint'], init_cfg.get('prefix') or ''
     prefix = prefix and prefix.rstrip('.') + '.'
@@ -189,9 +195,10 @@ def _first(keys: Iterable[str], count: int = 3) -> str:
 
 
 def _unreadable(source: str, error: Exception) -> UserError:
+    reason = str(error).rpartition('WeightsUnpickler error: ')[2].strip().splitlines()
     return UserError(
         f'{source} is not a readable checkpoint',
-        expected='a file written by torch.save',
-        got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        expected='a file written by torch.save, with a dict of tensors',
+        got=reason[0] if reason else type(error).__name__,
         do='download or copy it again',
     )

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 
 from ..errors import UserError, did_you_mean
-from .spelling import check_spelling
+from .spelling import check_options, check_spelling
 
 SHORT_SETTINGS = ('data_root', 'classes', 'max_iters')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -30,10 +31,19 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
         UserError: No such file, a file that is no config, or a key that nothing would read.
     """
     cfg = _read(Path(path))
+    if 'model' not in cfg:
+        raise UserError(f'{path} has no model', do='give a config of configs/, not of _base_')
     options = dict(options or {})
     _carry(cfg, {name: cfg.get(name) for name in SHORT_SETTINGS})
     _carry(cfg, {name: options.pop(name, None) for name in SHORT_SETTINGS})
-    cfg.merge_from_dict(options)
+    check_options(cfg, options)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            '--cfg-options names a place that the config does not have',
+            got=f'{", ".join(options)}: {error}',
+        ) from error
     if not torch.cuda.is_available():
         _without_sync_bn(cfg)
     check_spelling(cfg)
@@ -55,6 +65,9 @@ def _read(path: Path) -> Config:
             expected='a Python file, such as configs/upernet_van_b2_ade20k.py',
             do=did_you_mean(path.name, siblings) or 'look at the table of configs in the README',
         )
+    # The fork of mmseg has another name on the package index than MMEngine looks for, so that
+    # `_base_ = 'mmseg::...'` would not be found.
+    MODULE2PACKAGE['mmseg'] = 'mmseg'
     try:
         return Config.fromfile(path)
     except SyntaxError as error:
@@ -87,27 +100,33 @@ def _carry(cfg: Config, settings: dict) -> None:
             if 'num_classes' in part:
                 part.num_classes = len(cfg.classes)
     if settings['max_iters'] is not None:
-        cfg.max_iters = int(settings['max_iters'])
+        cfg.max_iters = settings['max_iters']
         _stretch_schedule(cfg, cfg.max_iters)
 
 
 def _stretch_schedule(cfg: Config, max_iters: int) -> None:
-    """Scale every milestone counted in iterations; validate and save at the end at least."""
+    """Scale the learning-rate schedule to this length; validate and save at the end at least."""
+    if not isinstance(max_iters, int) or max_iters < 1:
+        raise UserError('max_iters counts iterations', expected='1 or more', got=max_iters)
     if 'max_iters' not in cfg.train_cfg:
         raise UserError('max_iters: this config counts its training in epochs')
-    stretch = max_iters / cfg.train_cfg.max_iters
-    cfg.train_cfg.max_iters = max_iters
-    cfg.train_cfg.val_interval = min(cfg.train_cfg.val_interval, max_iters)
-    checkpoint = cfg.default_hooks.checkpoint
-    checkpoint.interval = min(checkpoint.interval, max_iters)
-    schedulers = cfg.param_scheduler
+    schedulers = cfg.get('param_scheduler') or []
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
+    ends = [s.end for s in schedulers if s.get('end') and not s.get('by_epoch', True)]
+    stretch = max_iters / max(ends, default=cfg.train_cfg.max_iters)
     for scheduler in schedulers:
-        for edge in ('begin', 'end'):
+        for edge in ('begin', 'end', 'T_max'):
             if scheduler.get(edge):
                 # MMEngine's LinearLR never leaves its first value if it has one iteration only.
                 scheduler[edge] = max(2, round(scheduler[edge] * stretch))
+        if 'milestones' in scheduler:
+            scheduler.milestones = [round(m * stretch) for m in scheduler.milestones]
     cfg.param_scheduler = [s for s in schedulers if s.get('begin', 0) < s.get('end', max_iters + 2)]
+    cfg.train_cfg.max_iters = max_iters
+    saving = cfg.get('default_hooks', {}).get('checkpoint', {})
+    for part, interval in ((cfg.train_cfg, 'val_interval'), (saving, 'interval')):
+        if interval in part:
+            part[interval] = min(part[interval], max_iters)
 
 
 def _without_sync_bn(cfg: Config) -> None:

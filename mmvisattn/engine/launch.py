@@ -17,19 +17,24 @@ from ..errors import UserError
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
-def init_distributed(launcher: str, backend: str = 'nccl', timeout: float = 1800) -> None:
+def init_distributed(
+    launcher: str, *, backend: str = 'nccl', timeout: float = 1800, port: int | None = None
+) -> None:
     """Join the process group; with launcher 'none' do nothing.
 
     Args:
         launcher: One of `LAUNCHERS`.
         backend: The backend on GPUs. On CPUs it is gloo.
         timeout: Seconds after which a collective call that waits for another process fails.
+        port: Where process 0 listens, if neither MASTER_PORT nor the launcher says.
 
     Raises:
         UserError: The launcher's environment variables are not there.
     """
     if launcher == 'none' or distributed.is_initialized():
         return
+    if port is not None:
+        os.environ.setdefault('MASTER_PORT', str(port))
     read = {'pytorch': _torchrun, 'slurm': _slurm, 'mpi': _mpi}[launcher]
     try:
         os.environ.update(read(os.environ))
@@ -37,7 +42,8 @@ def init_distributed(launcher: str, backend: str = 'nccl', timeout: float = 1800
         raise UserError(
             f'--launcher {launcher}, but this process was not started by it',
             expected=f'the environment variable {error}',
-            do='start with tools/dist_train.sh or tools/slurm_train.sh, or leave --launcher out',
+            do='start with tools/dist_train.sh, tools/slurm_train.sh or, over several nodes,\n'
+            'mpirun -x MASTER_ADDR=HOST; or leave --launcher out',
         ) from error
     if torch.cuda.is_available():
         # A launcher may show each process its own GPU only: then that one is number 0.
@@ -66,11 +72,12 @@ def _slurm(env: dict) -> dict[str, str]:
 
 
 def _mpi(env: dict) -> dict[str, str]:
+    one_node = env['OMPI_COMM_WORLD_LOCAL_SIZE'] == env['OMPI_COMM_WORLD_SIZE']
     return {
         'RANK': env['OMPI_COMM_WORLD_RANK'],
         'LOCAL_RANK': env['OMPI_COMM_WORLD_LOCAL_RANK'],
         'WORLD_SIZE': env['OMPI_COMM_WORLD_SIZE'],
-        'MASTER_ADDR': env['MASTER_ADDR'],
+        'MASTER_ADDR': env.get('MASTER_ADDR', '127.0.0.1') if one_node else env['MASTER_ADDR'],
         'MASTER_PORT': env.get('MASTER_PORT', '29500'),
     }
 

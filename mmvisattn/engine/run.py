@@ -94,7 +94,9 @@ def _config(args: argparse.Namespace) -> Config:
 
 
 def _runner(cfg: Config) -> Runner:
-    init_distributed(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
+    known = {k: v for k, v in dist_cfg.items() if k in ('backend', 'timeout', 'port')}
+    init_distributed(cfg.launcher, **known)
     runner = Runner.from_cfg(cfg)
     if runner.rank == 0:
         (Path(runner.log_dir) / 'environment.txt').write_text(doctor.describe() + '\n')
@@ -126,9 +128,12 @@ def _use_amp(cfg: Config, dtype: str) -> None:
 
 
 def _write_predictions(cfg: Config, folder: str) -> None:
-    if cfg.test_evaluator.get('type') != 'IoUMetric':
+    evaluators = cfg.test_evaluator
+    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+    metrics = [e for e in evaluators if e.type == 'IoUMetric']
+    if not metrics:
         raise UserError('--out writes label maps, and this config does not evaluate them')
-    cfg.test_evaluator.output_dir = folder
+    metrics[0].output_dir = folder
 
 
 def _check_backbone(backbone: dict) -> None:
@@ -144,13 +149,16 @@ def _check_datasets(cfg: Config, loaders: tuple[str, ...]) -> None:
     used = Config({loader: cfg.get(loader) for loader in LOADERS if loader in loaders})
     for dataset in dataset_configs(used):
         prefix = dataset.get('data_prefix', {})
-        if 'seg_map_path' not in prefix or dataset.get('ann_file'):
+        if not {'img_path', 'seg_map_path'} <= set(prefix) or dataset.get('ann_file'):
             continue
+        cls, settings = _resolved_dataset(dataset, cfg.get('default_scope'))
         root = Path(dataset.get('data_root') or '')
         found = check_segmentation(
             root / prefix['img_path'],
             root / prefix['seg_map_path'],
-            labels=_raw_labels(dataset, cfg.get('default_scope')),
+            labels=_raw_labels(cls, settings),
+            image_suffix=settings['img_suffix'],
+            label_suffix=settings['seg_map_suffix'],
             sample=OPENED_BEFORE_START,
         )
         problems += [problem for problem in found if problem not in problems]
@@ -164,11 +172,23 @@ def _check_datasets(cfg: Config, loaders: tuple[str, ...]) -> None:
         )
 
 
-def _raw_labels(dataset: dict, scope: str | None) -> range:
-    """The labels that the data set's files may hold, before any mapping."""
+def _resolved_dataset(dataset: dict, scope: str | None) -> tuple[type, dict]:
+    """The class of a data set, and its arguments over the defaults of the class and its bases."""
     with DATASETS.switch_scope_and_registry(scope) as scoped:
         cls = scoped.get(dataset['type'])
-    default = inspect.signature(cls).parameters.get('reduce_zero_label')
-    reduces = dataset.get('reduce_zero_label', default.default if default else False)
-    classes = cls.METAINFO.get('classes') or dataset.get('metainfo', {}).get('classes')
-    return range(len(classes) + 1) if reduces else range(len(classes))
+    settings = {}
+    for base in reversed(cls.__mro__):
+        parameters = inspect.signature(base.__init__).parameters.values()
+        settings |= {p.name: p.default for p in parameters if p.default is not p.empty}
+    return cls, {**settings, **dataset}
+
+
+def _raw_labels(cls: type, settings: dict) -> range:
+    """The labels that the data set's files may hold, before any mapping."""
+    classes = cls.METAINFO.get('classes') or (settings['metainfo'] or {}).get('classes')
+    if not classes:
+        raise UserError(
+            f'{cls.__name__} does not know its classes',
+            expected='classes = [...] in the config: their names, in the order of the labels',
+        )
+    return range(len(classes) + 1) if settings['reduce_zero_label'] else range(len(classes))

@@ -39,6 +39,17 @@ class Runner(mmengine_runner.Runner):
         guard(loader.dataset)
         return loader
 
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Seed everything; warn of operators that have no deterministic form, where MMEngine stops.
+
+        Cross entropy and adaptive pooling on a GPU, which UPerNet needs, are among them.
+        """
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        if deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap for several processes; on CPU there is no device number to name."""
         if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
@@ -58,6 +69,8 @@ class Runner(mmengine_runner.Runner):
                 self.logger.warning(f'Passed over {path}: it cannot be read.')
             if newest is None:
                 self.logger.info(f'No checkpoint in {self.work_dir}: starting at iteration 0.')
+                self._resume = False
+                self._warn_of_random_weights()
                 return
             self.logger.info(f'Resuming from {newest}.')
             self._load_from = str(newest)
@@ -79,6 +92,14 @@ class Runner(mmengine_runner.Runner):
             UserError: The file is unreadable, would run code, or belongs to another network.
         """
         checkpoint = read_checkpoint(filename, map_location)
+        missing = {'meta', 'message_hub', 'optimizer'} - set(checkpoint)
+        if self._resume and missing:
+            raise UserError(
+                f'{filename} cannot be resumed: it holds weights only',
+                expected='a checkpoint of a training run, such as iter_N.pth',
+                got=f'a file without {", ".join(sorted(missing))}',
+                do='to start from its weights: --cfg-options load_from=' + str(filename),
+            )
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = getattr(self.bare_model, 'module', self.bare_model)  # test-time augmentation
         state_dict = state_dict_of(checkpoint)
@@ -106,11 +127,15 @@ class Runner(mmengine_runner.Runner):
         if match:
             self.logger.info(f'Weights for the backbone:\n{match}')
         elif self._load_from is None and not self._resume:
+            self._warn_of_random_weights()
+        super()._init_model_weights()
+
+    def _warn_of_random_weights(self) -> None:
+        if not getattr(getattr(self.bare_model, 'backbone', None), 'init_cfg', None):
             self.logger.warning(
                 'The backbone starts from random weights: no pretrained checkpoint was given '
                 '(--pretrained). Scores reported by papers start from ImageNet weights.'
             )
-        super()._init_model_weights()
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the backbone alone: MMEngine would compile its whole training step, which is

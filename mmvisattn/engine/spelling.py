@@ -39,17 +39,18 @@ NESTED: dict[str, Registry] = {
     'optimizer': registry.OPTIMIZERS,
     'vis_backends': registry.VISBACKENDS,
 }
+# From this ratio on (difflib's, 1 is equal) two names are taken for one, misspelt.
+ALIKE = 0.84
 # Keys that builders read before the class sees the rest.
 BUILDER_KEYS = {'type', '_scope_', 'constructor', 'paramwise_cfg', 'convert_to_iter_based'}
 BUILDER_KEYS |= {'by_epoch', 'priority', 'init_cfg', 'clip_grad', 'accumulative_counts'}
-# Small dicts of arguments that other builders (mmcv's layers, MMEngine's initialisers) read.
-LAYER_DICTS = {'norm_cfg', 'act_cfg', 'conv_cfg', 'init_cfg', 'upsample_cfg', 'backend_args'}
-# What a config may say at its top besides the Runner's own arguments.
+# Dicts that other builders (mmcv's layers, MMEngine's initialisers, augmentation policies) read.
+LEFT_ALONE = {'norm_cfg', 'act_cfg', 'conv_cfg', 'init_cfg', 'upsample_cfg', 'backend_args'}
+LEFT_ALONE |= {'dcn', 'plugins', 'policies'}
+# What is read at the top of a config; anything that does not resemble it is a helper's name.
 TOP_LEVEL = set(inspect.signature(Runner).parameters) | {
-    'auto_scale_lr', 'classes', 'compile', 'data_root', 'log_processor', 'max_iters',
-    'model_wrapper_cfg', 'sync_bn', 'test_pipeline', 'train_pipeline', 'tta_model',
-    'tta_pipeline', 'val_pipeline', 'vis_backends', 'custom_imports', 'env_cfg', 'default_scope',
-    'find_unused_parameters', 'activation_checkpointing', 'efficient_conv_bn_eval',
+    'auto_scale_lr', 'classes', 'compile', 'custom_imports', 'data_root', 'default_scope',
+    'find_unused_parameters', 'log_processor', 'model_wrapper_cfg', 'sync_bn', 'tta_model',
 }  # fmt: skip
 LOOPS_WITHOUT_TYPE = {
     'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
@@ -67,11 +68,18 @@ def check_spelling(cfg: Config) -> None:
         UserError: With the place of the key and the likely spelling.
     """
     for name in cfg:
-        if name not in TOP_LEVEL and get_close_matches(name, TOP_LEVEL, n=1, cutoff=0.85):
+        known = name in TOP_LEVEL or name.startswith('_')
+        if not known and get_close_matches(name, TOP_LEVEL, n=1, cutoff=ALIKE):
             raise UserError(
                 f"misspelt key '{name}' at the top of the config",
                 got=name,
                 do=did_you_mean(name, TOP_LEVEL),
+            )
+    for name, hook in cfg.get('default_hooks', {}).items():
+        if hook is not None and 'type' not in hook:
+            raise UserError(
+                f'default_hooks.{name} has no type, so it is no hook',
+                do=did_you_mean(name, set(cfg.default_hooks) - {name}),
             )
     scope = cfg.get('default_scope', 'mmengine')
     for name in cfg:
@@ -85,11 +93,40 @@ def check_spelling(cfg: Config) -> None:
                     _check(cfg[name][key], f'{name}.{key}', NESTED[key], scope)
 
 
+def check_options(cfg: Config, options: dict) -> None:
+    """Refuse an option that would add a key beside one of almost the same name.
+
+    Args:
+        cfg: The config before the options are merged in.
+        options: {'dotted.key': value}.
+
+    Raises:
+        UserError: With the key that was meant.
+    """
+    for option in options:
+        place, walked = cfg, []
+        for key in option.split('.'):
+            if not isinstance(place, (dict, Config)):
+                break
+            if key not in place:
+                close = get_close_matches(key, list(place), n=1, cutoff=ALIKE)
+                if close:
+                    where = '.'.join(walked) or 'the config'
+                    raise UserError(
+                        f"misspelt key '{key}' in --cfg-options {option}",
+                        expected=f'a key of {where}: {", ".join(place)}',
+                        do=did_you_mean(key, close),
+                    )
+                break
+            place = place[key]
+            walked.append(key)
+
+
 def _check(value: object, path: str, types: Registry, scope: str) -> None:
     if isinstance(value, (list, tuple)):
         for index, child in enumerate(value):
             _check(child, f'{path}.{index}', types, scope)
-    if not isinstance(value, dict) or path.rpartition('.')[2] in LAYER_DICTS:
+    if not isinstance(value, dict) or path.rpartition('.')[2] in LEFT_ALONE:
         return
     classes = LOOPS_WITHOUT_TYPE.get(path, ())
     if isinstance(value.get('type'), str):
@@ -98,7 +135,10 @@ def _check(value: object, path: str, types: Registry, scope: str) -> None:
     if signatures:
         known = set().union(*(names for names, _ in signatures))
         label = ' or '.join(cls.__name__ for cls in classes)
-        _check_keys(value, path, label, known, closed=all(closed for _, closed in signatures))
+        # A model of the libraries may take keys out of a part's dict before it builds the part.
+        ours = str(value.get('type')).startswith('mmvisattn.')
+        closed = all(closed for _, closed in signatures)
+        _check_keys(value, path, label, known, closed and (ours or types is not registry.MODELS))
     for key, child in value.items():
         inner = types if types is registry.MODELS else NESTED.get(key, types)
         _check(child, f'{path}.{key}', inner, scope)
@@ -108,6 +148,8 @@ def _resolve(name: str, path: str, types: Registry, scope: str) -> type | None:
     """The registered class, or None where the type may live in a registry unknown here."""
     with types.switch_scope_and_registry(scope) as scoped:
         found = scoped.get(name)
+        if found is None and types is registry.METRICS:  # one metric, or an evaluator of several
+            return _resolve(name, path, registry.EVALUATOR, scope)
         if found is None and _is_certain(path, types):
             raise UserError(
                 f"{path}: there is no type '{name}'",
@@ -132,23 +174,23 @@ def _names(types: Registry | None) -> list[str]:
 
 
 def _arguments(cls: type) -> tuple[set[str], bool]:
-    """The names `cls(...)` accepts, and whether any other one is an error for certain."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        if '__init__' not in base.__dict__ or base is object:
-            continue
-        parameters = inspect.signature(base.__init__).parameters.values()
-        names |= {p.name for p in parameters}
-        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
-            return names, True
-    return names, False
+    """The names `cls(...)` accepts, and whether any other one is an error for certain.
+
+    A class that takes `**kwargs` may hand them anywhere: then the names of its bases are known
+    ones, and another name is not certain to be wrong.
+    """
+    makers = [base.__init__ for base in cls.__mro__ if '__init__' in base.__dict__]
+    signatures = [inspect.signature(maker).parameters.values() for maker in makers]
+    if all(p.kind is not p.VAR_KEYWORD for p in signatures[0]):
+        return {p.name for p in signatures[0]}, True
+    return {p.name for parameters in signatures for p in parameters}, False
 
 
 def _check_keys(value: dict, path: str, label: str, known: set[str], closed: bool) -> None:
     for key in value:
         if key in known or key in BUILDER_KEYS:
             continue
-        if closed or get_close_matches(key, known, n=1, cutoff=0.8):
+        if closed or get_close_matches(key, known, n=1, cutoff=ALIKE):
             raise UserError(
                 f"misspelt or unknown key '{key}' in {path}",
                 expected=f'an argument of {label}: {", ".join(sorted(known - {"self"}))}',

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -15,6 +16,8 @@ def recompute(module: nn.Module, x: Tensor) -> Tensor:
     needs none, and the reentrant form then passes nothing on). BatchNorm sees the batch twice but
     counts it once: the running statistics end as they would without checkpointing.
     """
+    if torch.compiler.is_compiling():  # the compiler's own recomputation counts the batch once
+        return checkpoint(module, x, use_reentrant=False)
     return checkpoint(
         module,
         x,

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmvisattn.engine.arguments import Options
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import UserError, reported
 
@@ -39,7 +39,8 @@ def draw(config: str, results: str, png: str, count: int, options: dict | None =
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     classes, palette = dataset.metainfo['classes'], np.array(dataset.metainfo['palette'])
-    rows = [dataset[i * len(dataset) // count] for i in range(min(count, len(dataset)))]
+    count = min(count, len(dataset))
+    rows = [dataset[i * len(dataset) // count] for i in range(count)]
 
     figure = Figure(figsize=(9, 2.45 * len(rows) + 0.7), layout='constrained')
     axes = figure.subplots(len(rows), 3, squeeze=False)
@@ -87,7 +88,7 @@ if __name__ == '__main__':
     parser.add_argument('results', help='folder of predictions')
     parser.add_argument('png', help='file to write')
     parser.add_argument('--num', type=int, default=5, help='how many pictures (default: 5)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE')
     args = parser.parse_args()
     with reported():
         draw(args.config, args.results, args.png, args.num, args.cfg_options)
