@@ -11,8 +11,8 @@ run := work_dirs/upernet_van_b0_demo
 help:
 	@echo 'make install   make $(VENV); compiles mmcv once (8 to 20 minutes)'
 	@echo 'make demo      install, then train, test and draw a network (4 minutes)'
-	@echo 'make test      install, then lint and run the tests (10 minutes)'
-	@echo 'make test-all  the same with the slow tests'
+	@echo 'make test      install, then lint and run the tests (5 minutes)'
+	@echo 'make test-all  the same with the slow tests (20 minutes)'
 	@echo 'make format    format the code'
 	@echo 'make clean     remove what builds and tests left, no data or results'
 
@@ -21,7 +21,7 @@ install:
 
 demo: install
 	$(python) tools/make_demo_data.py data/demo_ade20k
-	$(python) tools/train.py $(config)
+	$(python) tools/train.py $(config) --seed 0
 	$(python) tools/test.py $(config) $(run) --out $(run)/predictions
 	$(python) tools/analysis_tools/draw_results.py $(config) $(run)/predictions demo.png
 
