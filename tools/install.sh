@@ -127,38 +127,45 @@ use_windowless_opencv_if_needed() { # a server may lack libGL, and mmcv imports 
     fi
 }
 
+build_mmcv_anew() { # $1: why
+    echo "   $1: building it anew."
+    pip_install --no-build-isolation --no-cache-dir --force-reinstall --no-deps \
+        "$(sed -n 's/^ *onedl-mmcv ==/onedl-mmcv==/p' setup.cfg)"
+}
+
 install_stack() {
     local mode headers
     say 'Installing torch and build tools: 1 to 5 minutes, 6 GB on disk'
     pip_install -e '.[build]'
 
     mode=$(compile_mode)
-    case $mode in
-        cuda) say "Compiling mmcv's operators for CPU and GPU: 15 to 30 minutes the first time, pip keeps the wheel" ;;
-        cpu) say "Compiling mmcv's operators: 8 to 20 minutes on 2 cores the first time, pip keeps the wheel" ;;
-        cpu-beside-gpu)
-            say "A GPU, but no nvcc of CUDA $("$venv/bin/python" -c 'import torch; print(torch.version.cuda)'): compiling mmcv's CPU operators only"
-            echo "   Segmentation and classification need no more. For detection on the GPU install the CUDA"
-            echo "   toolkit, then: rm $stamp; make install"
-            local -x CUDA_VISIBLE_DEVICES= # until this function returns
-            mode=cpu
-            ;;
-    esac
+    if [ "$mode" = cpu-beside-gpu ]; then
+        say "A GPU, but no nvcc of CUDA $("$venv/bin/python" -c 'import torch; print(torch.version.cuda)'): taking mmcv's CPU operators"
+        echo "   Segmentation and classification need no more. For detection on the GPU install the CUDA"
+        echo "   toolkit, then: rm $stamp; make install"
+        local -x CUDA_VISIBLE_DEVICES= # until this function returns
+        mode=cpu
+    fi
+    use_windowless_opencv_if_needed
+    if mmcv_is_compiled "$mode"; then
+        say 'Bringing the OpenMMLab packages up to date: seconds'
+    elif [ "$mode" = cuda ]; then
+        say "Compiling mmcv's operators for CPU and GPU: 15 to 30 minutes the first time, pip keeps the wheel"
+    else
+        say "Compiling mmcv's operators: 8 to 20 minutes on 2 cores the first time, pip keeps the wheel"
+    fi
     if [ "$mode" = cuda ]; then
         # The toolkit alone may lack cuBLAS and cuSPARSE headers; torch's own packages have them.
         headers=$(find "$(realpath "$venv")"/lib -path '*/nvidia/cu*/include' -prune -print -quit)
         [ -z "$headers" ] || export CPATH="$headers${CPATH:+:$CPATH}"
     fi
-    use_windowless_opencv_if_needed
     if "$venv/bin/python" -m pip show -q onedl-mmcv 2>/dev/null && ! mmcv_is_compiled "$mode"; then
-        echo '   The mmcv that is installed lacks its operators or was built for another torch: building it anew.'
-        pip_install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv==2.3.6
+        build_mmcv_anew 'The mmcv that is installed lacks its operators or was built for another torch'
     fi
     pip_install --no-build-isolation --no-binary xtcocotools -e '.[mm,dev]'
     use_windowless_opencv_if_needed
     if ! mmcv_is_compiled "$mode"; then
-        echo "   The wheel that pip kept does not fit this torch: building it anew."
-        pip_install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv==2.3.6
+        build_mmcv_anew 'The wheel that pip kept does not fit this torch'
     fi
 
     say 'Installing mmpose without chumpy: seconds'
