@@ -179,6 +179,16 @@ def test_a_schedule_of_ones_own_length_is_not_stretched(tmp_path):
     assert (scheduler.end, scheduler.milestones) == (8000, [6000, 7000])
 
 
+def test_a_helper_of_a_foreign_config_is_not_carried(tmp_path):
+    leaf = tmp_path / 'stock.py'
+    leaf.write_text(
+        "_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\ndata_root = 'data/'\n"
+        "train_dataloader = dict(dataset=dict(data_root='data/a/'))\n"
+    )
+    assert load(leaf).train_dataloader.dataset.data_root == 'data/a/'
+    assert load(leaf, data_root='/x').train_dataloader.dataset.data_root == '/x'
+
+
 def test_one_class_is_a_list_of_one():
     assert load(DEMO_CONFIG, classes='sky').model.decode_head.num_classes == 1
 

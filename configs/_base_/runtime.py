@@ -10,6 +10,7 @@ resume = False
 
 # Unset here; a config or --cfg-options that sets one has it carried to every data set, head and
 # schedule (mmvisattn/engine/config.py).
+short_settings = ['data_root', 'classes', 'max_iters']
 data_root = None
 classes = None
 max_iters = None

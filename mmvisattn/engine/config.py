@@ -1,7 +1,8 @@
 """Read a config: find it, carry its short settings, refuse what nothing would read.
 
-Three settings may stand alone at the top of a config or in `--cfg-options`. They are unset in
-`configs/_base_`, and each is carried to every place that needs it:
+Three settings may stand alone in `--cfg-options`, and at the top of a config that lists them in its
+`short_settings`, as ours do (elsewhere they may be a helper's name). `configs/_base_` leaves them
+unset, and each is carried to every place that needs it:
 
 - `data_root`: the folder of every data set;
 - `classes`: the class list of every data set and the number of outputs of every head;
@@ -34,8 +35,8 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     if 'model' not in cfg:
         raise UserError(f'{path} has no model', do='give a config of configs/, not of _base_')
     options = dict(options or {})
-    _carry(cfg, {name: cfg.get(name) for name in SHORT_SETTINGS})
-    _carry(cfg, {name: options.pop(name, None) for name in SHORT_SETTINGS})
+    _carry(cfg, {name: cfg.get(name) for name in cfg.get('short_settings', ())})
+    _carry(cfg, {name: options.pop(name) for name in SHORT_SETTINGS if name in options})
     check_options(cfg, options)
     try:
         cfg.merge_from_dict(options)
@@ -87,11 +88,12 @@ def _unwrapped(dataset: dict) -> Iterator[dict]:
 
 
 def _carry(cfg: Config, settings: dict) -> None:
-    if settings['data_root'] is not None:
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if 'data_root' in settings:
         cfg.data_root = settings['data_root']
         for dataset in dataset_configs(cfg):
             dataset.data_root = str(settings['data_root'])
-    if settings['classes'] is not None:
+    if 'classes' in settings:
         classes = settings['classes']
         cfg.classes = [classes] if isinstance(classes, str) else list(classes)
         for dataset in dataset_configs(cfg):
@@ -99,7 +101,7 @@ def _carry(cfg: Config, settings: dict) -> None:
         for part in _dicts(cfg.model):
             if 'num_classes' in part:
                 part.num_classes = len(cfg.classes)
-    if settings['max_iters'] is not None:
+    if 'max_iters' in settings:
         cfg.max_iters = settings['max_iters']
         _stretch_schedule(cfg, cfg.max_iters)
 
