@@ -11,7 +11,7 @@ unset, and each is carried to every place that needs it:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -51,9 +51,9 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     return cfg
 
 
-def dataset_configs(cfg: Config) -> Iterator[dict]:
-    """Every data set of the config, those inside wrappers (repeat, concatenate) too."""
-    for loader in LOADERS:
+def dataset_configs(cfg: Config, loaders: Iterable[str] = LOADERS) -> Iterator[dict]:
+    """Every data set of these loaders, those inside wrappers (repeat, concatenate) too."""
+    for loader in loaders:
         if cfg.get(loader):
             yield from _unwrapped(cfg[loader].dataset)
 

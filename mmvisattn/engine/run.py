@@ -14,7 +14,7 @@ from .. import doctor
 from ..datasets.checks import check_segmentation
 from ..errors import UserError
 from .checkpoint import latest_checkpoint, read_checkpoint, require_pretrained_match
-from .config import LOADERS, dataset_configs, load_config
+from .config import dataset_configs, load_config
 from .launch import init_distributed
 from .runner import Runner
 
@@ -146,8 +146,7 @@ def _check_backbone(backbone: dict) -> None:
 def _check_datasets(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Look at the folders of label maps, and into a few of their files, before a run starts."""
     problems = []
-    used = Config({loader: cfg.get(loader) for loader in LOADERS if loader in loaders})
-    for dataset in dataset_configs(used):
+    for dataset in dataset_configs(cfg, loaders):
         prefix = dataset.get('data_prefix', {})
         if not {'img_path', 'seg_map_path'} <= set(prefix) or dataset.get('ann_file'):
             continue

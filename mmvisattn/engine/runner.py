@@ -6,7 +6,7 @@ import re
 
 import torch
 from mmengine import runner as mmengine_runner
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -29,8 +29,9 @@ class Runner(mmengine_runner.Runner):
 
     @property
     def bare_model(self) -> nn.Module:
-        """The model without its wrapper for several processes."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        """The network itself, without wrappers for several processes or test-time augmentation."""
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        return model.module if isinstance(model, BaseTTAModel) else model
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:
@@ -101,17 +102,19 @@ class Runner(mmengine_runner.Runner):
                 do='to start from its weights: --cfg-options load_from=' + str(filename),
             )
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        model = getattr(self.bare_model, 'module', self.bare_model)  # test-time augmentation
         state_dict = state_dict_of(checkpoint)
         for pattern, replacement in revise_keys:
             state_dict = {re.sub(pattern, replacement, k): v for k, v in state_dict.items()}
         fine_tuning = self._train_loop is not None and not self._resume
         match = require_match(
-            model, state_dict, filename, min_coverage=FINE_TUNE_COVERAGE if fine_tuning else 1.0
+            self.bare_model,
+            state_dict,
+            filename,
+            min_coverage=FINE_TUNE_COVERAGE if fine_tuning else 1.0,
         )
         for key in match.wrong_shape:
             del state_dict[key]
-        model.load_state_dict(state_dict, strict=False)
+        self.bare_model.load_state_dict(state_dict, strict=False)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}:\n{match}')
         return checkpoint
@@ -142,8 +145,7 @@ class Runner(mmengine_runner.Runner):
         slower and breaks on the heads' Python."""
         if self.cfg.get('compile'):
             options = self.cfg.compile if isinstance(self.cfg.compile, dict) else {}
-            model = getattr(self.bare_model, 'module', self.bare_model)
-            if not hasattr(model, 'backbone'):
+            if not hasattr(self.bare_model, 'backbone'):
                 raise UserError('--compile compiles a backbone, and this model has none')
-            model.backbone.compile(**options)
+            self.bare_model.backbone.compile(**options)
             self.logger.info('The backbone will be compiled in the first steps, which are slow.')
