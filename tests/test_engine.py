@@ -1,26 +1,14 @@
 """Launchers, checkpoints and errors, without starting a run."""
 
 import os
-import pickle
-from argparse import Namespace
 
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer
-from mmseg.models import ResNet
-from torch import nn
 
 from mmvisattn.engine import launch
 from mmvisattn.engine.arguments import test_parser as parser_of_test
 from mmvisattn.engine.arguments import train_parser
-from mmvisattn.engine.checkpoint import (
-    Match,
-    latest_checkpoint,
-    read_checkpoint,
-    require_match,
-    require_pretrained_match,
-    state_dict_of,
-)
+from mmvisattn.engine.checkpoint import latest_checkpoint
 from mmvisattn.errors import UserError, reported
 
 
@@ -61,89 +49,6 @@ def test_a_launcher_that_did_not_launch_is_explained(launcher, monkeypatch):
             monkeypatch.delenv(name)
     with pytest.raises(UserError, match='not started by it'):
         launch.init_distributed(launcher)
-
-
-class Evil:
-    def __reduce__(self):
-        return os.system, ('touch executed',)
-
-
-def test_a_checkpoint_never_runs_code(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.save({'state_dict': {}, 'meta': Evil()}, 'evil.pth')
-    with pytest.raises(UserError, match='would run code') as error:
-        read_checkpoint('evil.pth')
-    assert 'system' in str(error.value)
-    assert not (tmp_path / 'executed').exists()
-    torch.load('evil.pth', weights_only=False)  # the file does what it is made for
-    assert (tmp_path / 'executed').exists()
-
-
-def test_getattr_in_a_checkpoint_reaches_log_buffers_only(tmp_path):
-    class Reach:
-        def __reduce__(self):
-            return getattr, (torch.Tensor, '__init_subclass__')
-
-    torch.save({'x': Reach()}, tmp_path / 'reach.pth')
-    with pytest.raises(UserError, match='would run code'):
-        read_checkpoint(tmp_path / 'reach.pth')
-    torch.save({'log': HistoryBuffer([1.0], [1])}, tmp_path / 'log.pth')
-    assert read_checkpoint(tmp_path / 'log.pth')['log'].current() == 1.0
-
-
-@pytest.mark.parametrize(
-    'content',
-    [b'', b'hello', b'<!DOCTYPE html>', pickle.dumps([1], protocol=2), b'PK\x03\x04 half a zip'],
-)
-def test_an_unreadable_checkpoint_is_explained(tmp_path, content):
-    (tmp_path / 'x.pth').write_bytes(content)
-    with pytest.raises(UserError, match=r'x\.pth'):
-        read_checkpoint(tmp_path / 'x.pth')
-    with pytest.raises(UserError, match='no such checkpoint'):
-        read_checkpoint(tmp_path / 'y.pth')
-
-
-def test_a_file_of_something_else_is_explained(tmp_path):
-    torch.save([torch.ones(1)], tmp_path / 'list.pth')
-    with pytest.raises(UserError, match='it holds a list'):
-        read_checkpoint(tmp_path / 'list.pth')
-    (tmp_path / 'page.pth').write_bytes(b'<!DOCTYPE html>')
-    with pytest.raises(UserError) as error:
-        read_checkpoint(tmp_path / 'page.pth')
-    assert 'weights_only' not in str(error.value), "PyTorch's advice to load unsafely"
-
-
-def test_timms_arguments_in_a_checkpoint_are_plain_data(tmp_path):
-    torch.save({'state_dict': {}, 'args': Namespace(model='van_b2')}, tmp_path / 'timm.pth')
-    assert read_checkpoint(tmp_path / 'timm.pth')['args'].model == 'van_b2'
-
-
-def test_weights_of_the_libraries_own_backbones_are_left_to_mmengine():
-    backbone = ResNet(18, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet18'))
-    assert require_pretrained_match(backbone) is None
-
-
-def test_wrappings_are_taken_off():
-    weight = torch.ones(1)
-    for wrapped in ({'w': weight}, {'state_dict': {'module.w': weight}}, {'model': {'w': weight}}):
-        assert state_dict_of(wrapped) == {'w': weight}
-
-
-def test_a_match_counts_by_name_and_shape():
-    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    state = module.state_dict()
-    del state['1.num_batches_tracked'], state['0.bias']
-    state['1.weight'], state['head'] = torch.ones(3), torch.ones(1)
-    match = Match.of(module, state)
-    assert (match.missing, match.wrong_shape, match.unexpected) == (
-        ['0.bias'],
-        ['1.weight'],
-        ['head'],
-    )
-    with pytest.raises(UserError, match='not a checkpoint of this network') as error:
-        require_match(module, state, 'x.pth')
-    assert '0.bias' in str(error.value)
-    assert require_match(module, state, 'x.pth', min_coverage=0.5) == match
 
 
 def test_the_newest_readable_checkpoint_is_found(tmp_path):

@@ -13,7 +13,8 @@ from mmengine.registry import DATASETS, MODELS
 from .. import doctor
 from ..datasets.checks import check_segmentation
 from ..errors import UserError
-from .checkpoint import latest_checkpoint, read_checkpoint, require_pretrained_match
+from ..weights import read_checkpoint, require_pretrained_match
+from .checkpoint import latest_checkpoint
 from .config import dataset_configs, load_config
 from .launch import init_distributed
 from .runner import Runner
@@ -31,7 +32,7 @@ def train(args: argparse.Namespace) -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.pretrained:
-        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=args.pretrained)
+        _use_pretrained(cfg.model, args.pretrained)
     if args.amp:
         _use_amp(cfg, args.amp)
     if args.auto_scale_lr:
@@ -51,10 +52,12 @@ def train(args: argparse.Namespace) -> None:
     if args.deterministic:
         cfg.randomness.deterministic = True
     _check_datasets(cfg, ('train_dataloader', 'val_dataloader'))
-    _check_backbone(cfg.model.get('backbone', {}))
+    _check_backbone(cfg)
     if cfg.get('load_from'):
         read_checkpoint(cfg.load_from)
-    _runner(cfg).train()
+    runner = _runner(cfg)
+    runner.random_on_purpose = args.pretrained == 'none'
+    runner.train()
 
 
 def test(args: argparse.Namespace) -> None:
@@ -136,11 +139,33 @@ def _write_predictions(cfg: Config, folder: str) -> None:
     metrics[0].output_dir = folder
 
 
-def _check_backbone(backbone: dict) -> None:
-    """Build one of our backbones without memory: its arguments and weights, before a start."""
-    if str(backbone.get('type')).startswith('mmvisattn.'):
-        with torch.device('meta'):
-            require_pretrained_match(MODELS.build(backbone))
+def _use_pretrained(model: dict, source: str) -> None:
+    """Start the backbone from these weights, whatever the config says; 'none': from random ones."""
+    if 'backbone' not in model:
+        raise UserError('--pretrained is for a backbone, and this model has none')
+    for place in (model, model.backbone):
+        place.pop('pretrained', None)  # MMSegmentation's older way to say it
+    kind = 'mmvisattn.CheckedPretrained' if _is_ours(model.backbone) else 'Pretrained'
+    model.backbone.init_cfg = None if source == 'none' else dict(type=kind, checkpoint=source)
+
+
+def _check_backbone(cfg: Config) -> None:
+    """Build the backbone without memory: its arguments and weights, before a start.
+
+    Those of the libraries are built only if their weights are to be checked.
+    """
+    backbone = cfg.model.get('backbone', {})
+    init_cfg = backbone.get('init_cfg')
+    if not _is_ours(backbone) and 'CheckedPretrained' not in str(init_cfg):
+        return
+    if cfg.get('resume') and (cfg.get('load_from') or latest_checkpoint(cfg.work_dir)[0]):
+        backbone = {**backbone, 'init_cfg': None}  # the checkpoint holds every weight
+    with torch.device('meta'), MODELS.switch_scope_and_registry(cfg.get('default_scope')) as scoped:
+        require_pretrained_match(scoped.build(backbone))
+
+
+def _is_ours(backbone: dict) -> bool:
+    return str(backbone.get('type')).startswith('mmvisattn.')
 
 
 def _check_datasets(cfg: Config, loaders: tuple[str, ...]) -> None:

@@ -12,20 +12,32 @@ from torch.utils.data import DataLoader
 
 from ..datasets.guard import guard
 from ..errors import UserError
-from .checkpoint import (
-    latest_checkpoint,
+from ..weights import (
+    convert_inside,
+    guard_libraries,
     read_checkpoint,
     require_match,
-    require_pretrained_match,
+    require_plain_match,
     state_dict_of,
 )
+from .checkpoint import latest_checkpoint
 
 # Of a checkpoint to fine-tune from, this much must fit: all but heads of another class count.
 FINE_TUNE_COVERAGE = 0.5
 
 
 class Runner(mmengine_runner.Runner):
-    """A run. It differs from MMEngine's in what it does with bad input and without a GPU."""
+    """A run. It differs from MMEngine's in what it does with bad input and without a GPU.
+
+    Attributes:
+        random_on_purpose: Whether the backbone is meant to start from random weights.
+    """
+
+    random_on_purpose = False
+
+    def __init__(self, *args, **kwargs) -> None:
+        guard_libraries()
+        super().__init__(*args, **kwargs)
 
     @property
     def bare_model(self) -> nn.Module:
@@ -64,17 +76,7 @@ class Runner(mmengine_runner.Runner):
 
     def load_or_resume(self) -> None:
         """Load or resume; `resume` alone takes the newest checkpoint that can be read."""
-        if self._resume and self._load_from is None and not self._has_loaded:
-            newest, broken = latest_checkpoint(self.work_dir)
-            for path in broken:
-                self.logger.warning(f'Passed over {path}: it cannot be read.')
-            if newest is None:
-                self.logger.info(f'No checkpoint in {self.work_dir}: starting at iteration 0.')
-                self._resume = False
-                self._warn_of_random_weights()
-                return
-            self.logger.info(f'Resuming from {newest}.')
-            self._load_from = str(newest)
+        self._choose_checkpoint()
         super().load_or_resume()
 
     def load_checkpoint(
@@ -102,7 +104,7 @@ class Runner(mmengine_runner.Runner):
                 do='to start from its weights: --cfg-options load_from=' + str(filename),
             )
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        state_dict = state_dict_of(checkpoint)
+        state_dict = convert_inside(state_dict_of(checkpoint))
         for pattern, replacement in revise_keys:
             state_dict = {re.sub(pattern, replacement, k): v for k, v in state_dict.items()}
         fine_tuning = self._train_loop is not None and not self._resume
@@ -126,19 +128,39 @@ class Runner(mmengine_runner.Runner):
 
     def _init_model_weights(self) -> None:
         """Initialise; a pretrained backbone must be pretrained with the very network it is."""
-        match = require_pretrained_match(getattr(self.bare_model, 'backbone', None))
+        self._choose_checkpoint()
+        backbone = getattr(self.bare_model, 'backbone', None)
+        if self._resume and backbone is not None:
+            backbone.init_cfg = None  # the checkpoint holds every weight: nothing to download
+        match = require_plain_match(backbone)
         if match:
             self.logger.info(f'Weights for the backbone:\n{match}')
-        elif self._load_from is None and not self._resume:
-            self._warn_of_random_weights()
+        elif self._load_from is None and not getattr(backbone, 'init_cfg', None):
+            self._report_random_weights()
         super()._init_model_weights()
 
-    def _warn_of_random_weights(self) -> None:
-        if not getattr(getattr(self.bare_model, 'backbone', None), 'init_cfg', None):
+    def _report_random_weights(self) -> None:
+        if self.random_on_purpose:
+            self.logger.info('The backbone starts from random weights, as --pretrained none asks.')
+        else:
             self.logger.warning(
                 'The backbone starts from random weights: no pretrained checkpoint was given '
                 '(--pretrained). Scores reported by papers start from ImageNet weights.'
             )
+
+    def _choose_checkpoint(self) -> None:
+        """Say once what `resume` alone goes on from; without a checkpoint it starts anew."""
+        if not self._resume or self._load_from is not None or self._has_loaded:
+            return
+        newest, broken = latest_checkpoint(self.work_dir)
+        for path in broken:
+            self.logger.warning(f'Passed over {path}: it cannot be read.')
+        if newest is None:
+            self.logger.info(f'No checkpoint in {self.work_dir}: starting at iteration 0.')
+            self._resume = False
+        else:
+            self.logger.info(f'Resuming from {newest}.')
+            self._load_from = str(newest)
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the backbone alone: MMEngine would compile its whole training step, which is

@@ -177,13 +177,14 @@ def _arguments(cls: type) -> tuple[set[str], bool]:
     """The names `cls(...)` accepts, and whether any other one is an error for certain.
 
     A class that takes `**kwargs` may hand them anywhere: then the names of its bases are known
-    ones, and another name is not certain to be wrong.
+    ones, and another name is not certain to be wrong. Ours hand them to their bases alone.
     """
     makers = [base.__init__ for base in cls.__mro__ if '__init__' in base.__dict__]
     signatures = [inspect.signature(maker).parameters.values() for maker in makers]
     if all(p.kind is not p.VAR_KEYWORD for p in signatures[0]):
         return {p.name for p in signatures[0]}, True
-    return {p.name for parameters in signatures for p in parameters}, False
+    ours = cls.__module__.startswith('mmvisattn.')
+    return {p.name for parameters in signatures for p in parameters}, ours
 
 
 def _check_keys(value: dict, path: str, label: str, known: set[str], closed: bool) -> None:

@@ -1,0 +1,186 @@
+"""Read and write checkpoint files, and never run code that a file holds."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import pkgutil
+import re
+from argparse import Namespace
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+import numpy as np
+import safetensors.torch
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch import Tensor
+
+from ..errors import UserError
+from .download import fetch, is_url
+
+# Names, separated by commas, that pickles may call besides SAFE_GLOBALS.
+TRUSTED_GLOBALS = 'MMVISATTN_TRUSTED_GLOBALS'
+# What a file is written as, by the ending of its name.
+SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
+
+
+def _history_method(owner: object, name: str) -> object:
+    """Stands in for `getattr`: MMEngine's log buffers are pickled with their methods by name."""
+    if owner is not HistoryBuffer:
+        raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
+    return getattr(owner, name)
+
+
+# What MMEngine's own training checkpoints hold besides tensors: logged numbers.
+SAFE_GLOBALS = [
+    Namespace,  # timm saves its arguments
+    HistoryBuffer,
+    (_history_method, 'builtins.getattr'),
+    np._core.multiarray._reconstruct,
+    np._core.multiarray.scalar,
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(name)) for name in ('bool', 'int32', 'int64', 'uint8', 'float32', 'float64')),
+]
+
+
+def read_checkpoint(
+    source: str | Path | BinaryIO, map_location: str | torch.device | None = 'cpu'
+) -> dict:
+    """The content of a checkpoint: a path, a URL or an open file, whose pickle may hold data only.
+
+    Raises:
+        UserError: No such file, no checkpoint, or one that would run code.
+    """
+    if isinstance(source, (str, Path)):
+        path = fetch({str(source): None}) if is_url(source) else Path(source).expanduser()
+        if not path.is_file():
+            raise UserError(f'no such checkpoint: {source}', do='check the path')
+    else:
+        path = source
+    allowed = [*SAFE_GLOBALS, *_trusted_globals()]
+    try:
+        if isinstance(path, Path) and path.suffix == '.safetensors':
+            return safetensors.torch.load_file(path, device=str(map_location or 'cpu'))
+        with torch.serialization.safe_globals(allowed):
+            content = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # broken files make torch and safetensors raise anything
+        raise (_refused(source, error) or _unreadable(source, error)) from error
+    if not isinstance(content, dict):
+        raise _unreadable(source, TypeError(f'it holds a {type(content).__name__}'))
+    return content
+
+
+def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
+    """The parameters in a checkpoint: under `state_dict` or `model`, or the file itself.
+
+    An averaged copy (timm's `state_dict_ema`) is taken where nothing else is.
+    """
+    for key in ('state_dict', 'model', 'state_dict_ema'):
+        if isinstance(checkpoint.get(key), dict):
+            checkpoint = checkpoint[key]
+            break
+    tensors = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+    return {key.removeprefix('module.'): value for key, value in tensors.items()}
+
+
+def write_checkpoint(
+    path: str | Path, state_dict: dict[str, Tensor], wrapping: str | None = None
+) -> None:
+    """Write tensors under a temporary name, then rename: no reader ever sees half a file.
+
+    Args:
+        path: Its ending says what is written: safetensors, or what `torch.save` writes.
+        state_dict: The tensors.
+        wrapping: The key that a file of `torch.save` holds them under; None for none.
+
+    Raises:
+        UserError: A name with another ending.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise UserError(
+            f'{path}: the ending of the name says what is to be written',
+            expected=' '.join(SUFFIXES),
+            got=path.suffix or None,
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'{path.name}.{uuid4().hex}.partial')
+    try:
+        if path.suffix == '.safetensors':
+            # safetensors refuses tensors that share memory, as views into one do.
+            own = {key: value.clone(memory_format=torch.contiguous_format)
+                   for key, value in state_dict.items()}  # fmt: skip
+            safetensors.torch.save_file(own, partial, metadata={'format': 'pt'})
+        else:
+            torch.save({wrapping: state_dict} if wrapping else state_dict, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def guard_libraries() -> None:
+    """Make MMEngine read every checkpoint of this process with `read_checkpoint`.
+
+    Its own reader falls back to running what a refused pickle holds, and reads URLs so from the
+    start; `Pretrained` of every library's backbones goes through it. Whatever else calls
+    `torch.load` is held to plain data by PyTorch's own switch.
+    """
+    mmengine_checkpoint._safe_torch_load = _read_for_mmengine
+    mmengine_checkpoint.load_url = _read_for_mmengine
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
+    os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # PyTorch stops if both are set
+
+
+def _read_for_mmengine(
+    source: str | BinaryIO, map_location: str | torch.device | None = None, **_: object
+) -> dict:
+    return read_checkpoint(source, map_location)
+
+
+def _trusted_globals() -> list[tuple[object, str]]:
+    """What the user vouches for by name."""
+    names = [name.strip() for name in os.environ.get(TRUSTED_GLOBALS, '').split(',')]
+    trusted = []
+    for name in filter(None, names):
+        try:
+            trusted.append((pkgutil.resolve_name(name), name))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(
+                f'{TRUSTED_GLOBALS} names what cannot be imported: {name}',
+                expected='package.name,package.other, as a refusal spells them',
+                got=error,
+            ) from error
+    return trusted
+
+
+def _refused(source: object, error: Exception) -> UserError | None:
+    found = re.search(r'GLOBAL ([\w.]+)', str(error))
+    if found is None:
+        return None
+    remedy = 'get the weights from a source that publishes plain tensors'
+    if 'is blocked' not in str(error):  # PyTorch lets nobody vouch for os, sys and the like
+        known = os.environ.get(TRUSTED_GLOBALS)
+        remedy += (
+            '\nor, only if you trust who made the file, put this before the command:\n'
+            f'{TRUSTED_GLOBALS}={known + "," if known else ""}{found[1]}'
+        )
+    return UserError(
+        f'{source} would run code when loaded, so it was not loaded',
+        expected='a checkpoint of tensors and plain data',
+        got=f'a pickle that calls {found[1]}',
+        do=remedy,
+    )
+
+
+def _unreadable(source: object, error: Exception) -> UserError:
+    reason = str(error).rpartition('WeightsUnpickler error: ')[2].strip().splitlines()
+    return UserError(
+        f'{source} is not a readable checkpoint',
+        expected='a file written by torch.save or safetensors, with a dict of tensors',
+        got=reason[0] if reason else type(error).__name__,
+        do='download or copy it again',
+    )

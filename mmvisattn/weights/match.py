@@ -1,0 +1,157 @@
+"""Know whether the tensors of a file fit a network before any is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+COUNTER = 'num_batches_tracked'  # BatchNorm's; nothing depends on it, and files may lack it
+SHOWN = 3  # keys of each kind
+
+
+@dataclass
+class Match:
+    """How the tensors of a file fit those of a module, by name and shape.
+
+    Attributes:
+        matched: In both.
+        dropped: In the file alone, as expected: a classifier, other parts of a model.
+        new: In the module alone, as expected: what a classification file cannot hold.
+        missing: In the module alone.
+        unexpected: In the file alone.
+        wrong_shape: In both, of different shapes.
+        foreign: Those of the unexpected that one of our backbones should have, were it the file's:
+            a deeper network's blocks, which fit a shallower one but for what is left over.
+    """
+
+    matched: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    wrong_shape: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        module: nn.Module,
+        state_dict: dict[str, Tensor],
+        *,
+        dropped: Iterable[str] = (),
+        heads: tuple[str, ...] = (),
+    ) -> Match:
+        """Compare without loading.
+
+        Args:
+            module: It may say in `new_in_dense` which of its keys, by their beginnings, the files
+                of its kind cannot hold. A beginning that a file has is expected as any other. In
+                `unbuilt` it may say which keys of the file it has left out.
+            state_dict: What the file holds.
+            dropped: Keys of the file that were left out of `state_dict`.
+            heads: Beginnings of keys that the module need not have.
+        """
+        own = module.state_dict()
+        new = tuple(
+            start
+            for start in getattr(module, 'new_in_dense', ())
+            if not any(key.startswith(start) for key in state_dict)
+        )
+        match = cls(dropped=list(dropped))
+        for key in own:
+            if key not in state_dict:
+                if not key.endswith(COUNTER):
+                    (match.new if key.startswith(new) else match.missing).append(key)
+            elif own[key].shape == state_dict[key].shape:
+                match.matched.append(key)
+            else:
+                match.wrong_shape.append(key)
+        ours, unbuilt = _backbones(module)
+        for key in state_dict:
+            if key in own:
+                continue
+            if key.startswith((*heads, *unbuilt)):
+                match.dropped.append(key)
+                continue
+            match.unexpected.append(key)
+            if key.startswith(ours):
+                match.foreign.append(key)
+        return match
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many tensors fit, of how many that the file should hold."""
+        fit = sum(not key.endswith(COUNTER) for key in self.matched)
+        return fit, fit + len(self.missing) + len(self.wrong_shape)
+
+    @property
+    def coverage(self) -> float:
+        """The share of the module's tensors that fit, of those that the file should hold."""
+        fit, wanted = self.counts
+        return fit / wanted if wanted else 1.0
+
+    def __str__(self) -> str:
+        rows = (
+            ('matched', self.matched),
+            ('dropped as expected', self.dropped),
+            ('new as expected', self.new),
+            ('missing', self.missing),
+            ('unexpected', self.unexpected),
+            ('wrong shape', self.wrong_shape),
+        )
+        return '\n'.join(
+            f'{len(keys):5d} {kind:<21}{"" if kind == "matched" else _first(keys)}'.rstrip()
+            for kind, keys in rows
+        )
+
+
+def require_match(
+    module: nn.Module,
+    state_dict: dict[str, Tensor],
+    source: str,
+    *,
+    min_coverage: float = 1.0,
+    dropped: Iterable[str] = (),
+    heads: tuple[str, ...] = (),
+    note: str = '',
+) -> Match:
+    """Stop unless the file holds the module's tensors.
+
+    Args:
+        module: The module that is to be loaded.
+        state_dict: What the file holds.
+        source: The file, for the message.
+        min_coverage: The share of the module's tensors that must be in the file and fit. If it is
+            all of them, the file must hold no others for one of our backbones either.
+        dropped: See `Match.of`.
+        heads: See `Match.of`.
+        note: What else the message should say of the file.
+
+    Raises:
+        UserError: Less than `min_coverage` fits; with the first keys of each kind.
+    """
+    match = Match.of(module, state_dict, dropped=dropped, heads=heads)
+    if match.coverage < min_coverage or (match.foreign and min_coverage == 1):
+        raise UserError(
+            f'{source} is not a checkpoint of this network',
+            expected=f'{match.counts[1]} tensors of {type(module).__name__}',
+            got=f'{note}\n{match}' if note else match,
+            do='give the checkpoint that belongs to the config, or the config that belongs to the '
+            'checkpoint',
+        )
+    return match
+
+
+def _backbones(module: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Beginnings of the keys of our backbones in a model, and of those that they leave out."""
+    named = [('', module), *((f'{name}.', child) for name, child in module.named_children())]
+    ours = {name: child.unbuilt for name, child in named if hasattr(child, 'unbuilt')}
+    return tuple(ours), tuple(name + start for name, starts in ours.items() for start in starts)
+
+
+def _first(keys: list[str]) -> str:
+    return ', '.join(keys[:SHOWN]) + (', ...' if len(keys) > SHOWN else '')

@@ -1,0 +1,176 @@
+"""Initialise a network from a file, or stop: weights never fail to load in silence."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mmengine.logging import print_log
+from mmengine.model import PretrainedInit, update_init_info
+from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..registry import WEIGHT_INITIALIZERS
+from .download import sha256_of
+from .files import read_checkpoint, state_dict_of
+from .layouts import HEADS, Converted, convert
+from .match import Match, require_match
+from .zoo import locate
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class CheckedPretrained:
+    """Initialise a module from a checkpoint of any known layout, and say what was loaded.
+
+    `init_cfg=dict(type='mmvisattn.CheckedPretrained', checkpoint=...)` for any module.
+
+    Args:
+        checkpoint: A path, a URL or a published name (`mmvisattn.weights.published()`).
+        min_coverage: The share of the module's tensors that the file must hold; what a file of
+            its kind cannot hold (`new_in_dense` of the module) does not count.
+        prefix: Where in the file the network stands, such as 'backbone.'; None finds out.
+        sha256: The first digits that the file's sha256 must have, eight or more.
+
+    Raises:
+        UserError: A share that is none, or too few digits.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        min_coverage: float = 1.0,
+        prefix: str | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        if not 0 <= min_coverage <= 1:
+            raise UserError('min_coverage is a share', expected='0 to 1', got=min_coverage)
+        if sha256 and not re.fullmatch('[0-9a-fA-F]{8,64}', sha256):
+            raise UserError(
+                'sha256 is not one', expected='its first 8 to 64 hexadecimal digits', got=sha256
+            )
+        self.checkpoint = str(checkpoint)
+        self.min_coverage = min_coverage
+        self.prefix = prefix
+        self.sha256 = sha256
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load the checkpoint into the module, and log what of it.
+
+        Raises:
+            UserError: See `check`.
+        """
+        # MMEngine would initialise the children afterwards, and overwrite what was loaded.
+        for child in module.children():
+            if hasattr(child, 'init_weights') and not getattr(child, 'is_init', False):
+                child.init_weights()
+        path, weights, match = self._read(module)
+        before = _norm(module)
+        wrong = set(match.wrong_shape)
+        fit = {key: value for key, value in weights.state_dict.items() if key not in wrong}
+        module.load_state_dict(fit, strict=False)
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=f'CheckedPretrained: loaded from {self.checkpoint}')
+        where = '' if str(path) == self.checkpoint else f' ({path})'
+        fitting, wanted = match.counts
+        print_log(
+            f'Loaded {self.checkpoint}{where} into {type(module).__name__}\n'
+            f'sha256: {sha256_of(path)}\n'
+            f'{weights}\n{match}\n'
+            f'coverage: {match.coverage:.1%} ({fitting} of {wanted} tensors)\n'
+            f'parameter norm: {before:.6g} before, {_norm(module):.6g} after',
+            logger='current',
+        )
+
+    def check(self, module: nn.Module) -> Match:
+        """Compare the file with the module, and load nothing.
+
+        Raises:
+            UserError: The file cannot be had, would run code, or does not fit the module.
+        """
+        return self._read(module)[2]
+
+    def _read(self, module: nn.Module) -> tuple[Path, Converted, Match]:
+        path = locate(self.checkpoint, self.sha256)
+        weights = convert(state_dict_of(read_checkpoint(path)), self.prefix)
+        own = module.state_dict()
+        for key in own.keys() & weights.state_dict.keys():
+            weights.state_dict[key] = _in_shape_of(own[key], weights.state_dict[key])
+        match = require_match(
+            module,
+            weights.state_dict,
+            self.checkpoint,
+            min_coverage=self.min_coverage,
+            dropped=weights.dropped,
+            heads=HEADS[weights.network],
+            note=str(weights),
+        )
+        return path, weights, match
+
+
+def require_pretrained_match(module: nn.Module | None) -> Match | None:
+    """Stop unless the file named in a module's `init_cfg` holds its tensors.
+
+    Returns:
+        The match, or None if the module is not initialised from a file that is ours to judge.
+
+    Raises:
+        UserError: The file is unreadable or belongs to another network.
+    """
+    for cfg, kind in _initialisers(module):
+        if kind is CheckedPretrained:
+            options = {key: value for key, value in cfg.items() if key != 'type'}
+            return CheckedPretrained(**options).check(module)
+    return require_plain_match(module)
+
+
+def require_plain_match(module: nn.Module | None) -> Match | None:
+    """The same for MMEngine's `Pretrained`, which renames nothing and loads what it can.
+
+    Judged only in our own backbones: the libraries' rename keys while they load.
+
+    Raises:
+        UserError: The file is unreadable or belongs to another network.
+    """
+    for cfg, kind in _initialisers(module):
+        if kind is PretrainedInit and type(module).__module__.startswith('mmvisattn.'):
+            content = read_checkpoint(cfg['checkpoint'])
+            content = content.get('state_dict', content)
+            prefix = cfg.get('prefix') or ''
+            start = prefix.rstrip('.') + '.' if prefix else 'module.'
+            seen = {
+                key.removeprefix(start): value
+                for key, value in content.items()
+                if isinstance(value, Tensor) and (not prefix or key.startswith(start))
+            }
+            return require_match(
+                module,
+                seen,
+                cfg['checkpoint'],
+                heads=HEADS.get(type(module).__name__, HEADS['']),
+                note="read by type='Pretrained', which knows our names alone; "
+                "type='mmvisattn.CheckedPretrained' knows other layouts",
+            )
+    return None
+
+
+def _initialisers(module: nn.Module | None) -> list[tuple[dict, type | None]]:
+    """The entries of a module's `init_cfg` with their classes, None for unknown ones."""
+    cfgs = getattr(module, 'init_cfg', None) or []
+    cfgs = [cfgs] if isinstance(cfgs, dict) else cfgs
+    kinds = [cfg.get('type') for cfg in cfgs]
+    found = [MMENGINE_INITIALIZERS.get(k) if isinstance(k, str) else k for k in kinds]
+    return list(zip(cfgs, found, strict=True))
+
+
+def _in_shape_of(own: Tensor, theirs: Tensor) -> Tensor:
+    """A linear layer and a 1 x 1 convolution hold one matrix, which timm loads into either."""
+    if theirs.shape + (1, 1) == own.shape or theirs.shape == own.shape + (1, 1):
+        return theirs.reshape(own.shape)
+    return theirs
+
+
+def _norm(module: nn.Module) -> float:
+    squares = (p.detach().double().square().sum().item() for p in module.parameters())
+    return sum(squares) ** 0.5
