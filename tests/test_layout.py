@@ -1,6 +1,7 @@
 """The rooms of the code and the one-way arrows between them."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,15 @@ PACKAGE = ROOT / 'mmvisattn'
 ARROWS = {
     'errors': set(),
     'registry': set(),
-    'layers': {'errors'},
-    'backbones': {'errors', 'registry', 'layers'},
+    'ops': {'errors'},
+    'layers': {'errors', 'ops'},
+    'backbones': {'errors', 'registry', 'layers', 'ops'},
+    'weights': {'errors', 'registry'},
     'datasets': {'errors'},
     'doctor': {'__version__'},
-    'engine': {'errors', 'datasets', 'doctor'},
+    'engine': {'errors', 'datasets', 'doctor', 'weights'},
+    'analysis': {'errors', 'ops', 'backbones', 'engine'},
+    'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.
 TOOLBOXES = {'mmseg', 'mmdet', 'mmpose', 'mmpretrain'}
@@ -60,6 +65,19 @@ def test_an_import_against_the_arrows_is_seen(tmp_path, monkeypatch):
     file = tmp_path / 'layers' / 'norm.py'
     file.write_text('from ..backbones.van import VAN\nfrom .. import engine\nimport mmseg.apis\n')
     assert list(imports(file)) == ['mmvisattn.backbones.van', 'mmvisattn.engine', 'mmseg.apis']
+
+
+def test_operators_need_torch_alone():
+    for file in modules('ops'):
+        foreign = {name.partition('.')[0] for name in imports(file)} - set(sys.stdlib_module_names)
+        assert foreign <= {'torch', 'mmvisattn'}, file
+
+
+def test_no_backbone_asks_for_a_backend():
+    """Which code computes an operator is the operator's to choose."""
+    for file in modules('backbones'):
+        calls = (n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call))
+        assert 'backend' not in {k.arg for call in calls for k in call.keywords}, file
 
 
 def test_registry_imports_mmengine_alone():

@@ -18,35 +18,66 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from ..layers import LayerNorm2d
+from ..layers import LayerNorm2d, init_convolution
+from ..ops import large_kernel_attention
 from ..registry import MODELS
-from .base import BaseBackbone, resolve_arch
+from .base import BaseBackbone, drop_path_rates, one_of, resolve_arch
 
 
 class LargeKernelAttention(nn.Module):
-    """Section 3.2: a 21 x 21 convolution as three cheap ones, whose result gates the input.
+    """Section 3.2: a K x K convolution as three cheap ones, whose result gates the input.
 
-    (N, C, H, W) to (N, C, H, W): depthwise 5 x 5, depthwise 7 x 7 with dilation 3, 1 x 1, product.
+    (N, C, H, W) to (N, C, H, W): depthwise, depthwise with dilation, 1 x 1, product; for K = 21
+    and dilation 3 the kernels are 5 x 5 and 7 x 7. The arguments are those of `VAN`'s arch.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int = 21,
+        dilation: int = 3,
+        convs: Sequence[str] = ('depthwise', 'dilated', 'pointwise'),
+        gate: str = 'multiply',
+    ) -> None:
         super().__init__()
-        self.conv0 = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
-        self.conv_spatial = nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
-        self.conv1 = nn.Conv2d(channels, channels, 1)
+        small, large = 2 * dilation - 1, math.ceil(kernel_size / dilation)  # section 3.2
+        depthwise = dict(padding='same', groups=channels)
+        build = dict(
+            depthwise=lambda: nn.Conv2d(channels, channels, small, **depthwise),
+            dilated=lambda: nn.Conv2d(channels, channels, large, dilation=dilation, **depthwise),
+            pointwise=lambda: nn.Conv2d(channels, channels, 1),
+            full=lambda: nn.Conv2d(channels, channels, kernel_size, padding='same'),
+        )
+        names = dict(depthwise='conv0', dilated='conv_spatial', pointwise='conv1', full='conv')
+        self.names = [names[one_of('VAN', 'convolution', conv, build)] for conv in convs]
+        for name, conv in zip(self.names, convs, strict=True):
+            self.add_module(name, build[conv]())
+        self.gate = one_of('VAN', 'gate', gate, ('multiply', 'add', 'none', 'sigmoid'))
+        self.published = self.names == ['conv0', 'conv_spatial', 'conv1'] and gate == 'multiply'
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.conv1(self.conv_spatial(self.conv0(x)))
+        if self.published:
+            convs = (self.conv0, self.conv_spatial, self.conv1)
+            parameters = [parameter for conv in convs for parameter in (conv.weight, conv.bias)]
+            return large_kernel_attention(x, *parameters, dilation=self.conv_spatial.dilation[0])
+        attention = x
+        for name in self.names:
+            attention = getattr(self, name)(attention)
+        if self.gate == 'none':
+            return attention
+        if self.gate == 'add':
+            return x + attention
+        return x * (attention.sigmoid() if self.gate == 'sigmoid' else attention)
 
 
 class Attention(nn.Module):
     """The attention half of a block (Figure 3d), with a shortcut of its own."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, lka_cfg: dict) -> None:
         super().__init__()
         self.proj_1 = nn.Conv2d(channels, channels, 1)
         self.activation = nn.GELU()
-        self.spatial_gating_unit = LargeKernelAttention(channels)
+        self.spatial_gating_unit = LargeKernelAttention(channels, **lka_cfg)
         self.proj_2 = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,10 +112,12 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Normalisation, attention, normalisation, MLP; both residuals scaled per channel."""
 
-    def __init__(self, channels: int, mlp_ratio: float, drop_path: float, norm_cfg: dict) -> None:
+    def __init__(
+        self, channels: int, mlp_ratio: float, drop_path: float, norm_cfg: dict, lka_cfg: dict
+    ) -> None:
         super().__init__()
         self.norm1 = build_norm_layer(norm_cfg, channels)[1]
-        self.attn = Attention(channels)
+        self.attn = Attention(channels, lka_cfg)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.norm2 = build_norm_layer(norm_cfg, channels)[1]
         self.mlp = Mlp(channels, int(channels * mlp_ratio))
@@ -115,20 +148,22 @@ class VAN(BaseBackbone):
     """The four stages of VAN, without the classification head.
 
     Args:
-        arch: 'b0' to 'b6' (Table 5 and 8), or a dict with `embed_dims` and `depths`, and
-            `mlp_ratios` where they are not (8, 8, 4, 4).
+        arch: 'b0' to 'b6' (Table 5 and 8); or a dict with `embed_dims` and `depths`; or one with
+            `base`, the name of a row to change. What a dict may change besides, for the ablations
+            of Table 3 and 6: `mlp_ratios` (8, 8, 4, 4); `kernel_size` 21 and `dilation` 3 of the
+            convolution that is decomposed; `convs`, some of ('depthwise', 'dilated', 'pointwise')
+            or ('full',) for the K x K convolution itself; `gate`: 'multiply', 'add', 'sigmoid'
+            (multiply by the sigmoid) or 'none' (the result replaces the input).
         in_channels: Channels of the picture.
-        out_indices: The stages to return: 0 to 3, at stride 4, 8, 16, 32.
         drop_path_rate: Stochastic depth of the last block; the earlier ones rise to it linearly.
-        frozen_stages: Stages 0 to this one are fixed; -1 fixes none.
         norm_cfg: The normalisation inside stages (BatchNorm in the classification release,
             SyncBN in the segmentation release).
-        norm_eval: Whether BatchNorm uses its running statistics in training too.
-        out_norm_eps: Epsilon of the LayerNorm that ends each stage: 1e-6 in the classification
-            release, 1e-5 in the segmentation release.
-        with_cp: Whether to trade time for memory by gradient checkpointing.
-        init_cfg: MMEngine's initialisation. `dict(type='Pretrained', checkpoint=...)` takes the
-            authors' classification checkpoints as they are (their `head.*` is left over).
+        out_norm: Whether maps are returned after the LayerNorm that ends each stage, as in the
+            releases, or before it. The next stage reads the normalised map in either case.
+        out_norm_eps: Epsilon of that LayerNorm: 1e-6 in the classification release, 1e-5 in the
+            segmentation release.
+        contract: `out_indices`, `frozen_stages`, `norm_eval`, `with_cp`, `init_cfg`: see
+            `BaseBackbone`.
 
     Raises:
         UserError: An unknown architecture, output or frozen stage.
@@ -140,43 +175,44 @@ class VAN(BaseBackbone):
     """
 
     ARCHS = {
-        'b0': dict(embed_dims=[32, 64, 160, 256], depths=[3, 3, 5, 2], mlp_ratios=(8, 8, 4, 4)),
-        'b1': dict(embed_dims=[64, 128, 320, 512], depths=[2, 2, 4, 2], mlp_ratios=(8, 8, 4, 4)),
-        'b2': dict(embed_dims=[64, 128, 320, 512], depths=[3, 3, 12, 3], mlp_ratios=(8, 8, 4, 4)),
-        'b3': dict(embed_dims=[64, 128, 320, 512], depths=[3, 5, 27, 3], mlp_ratios=(8, 8, 4, 4)),
-        'b4': dict(embed_dims=[64, 128, 320, 512], depths=[3, 6, 40, 3], mlp_ratios=(8, 8, 4, 4)),
-        'b5': dict(embed_dims=[96, 192, 480, 768], depths=[3, 3, 24, 3], mlp_ratios=(8, 8, 4, 4)),
-        'b6': dict(embed_dims=[96, 192, 384, 768], depths=[6, 6, 90, 6], mlp_ratios=(8, 8, 4, 4)),
+        'b0': dict(embed_dims=[32, 64, 160, 256], depths=[3, 3, 5, 2]),
+        'b1': dict(embed_dims=[64, 128, 320, 512], depths=[2, 2, 4, 2]),
+        'b2': dict(embed_dims=[64, 128, 320, 512], depths=[3, 3, 12, 3]),
+        'b3': dict(embed_dims=[64, 128, 320, 512], depths=[3, 5, 27, 3]),
+        'b4': dict(embed_dims=[64, 128, 320, 512], depths=[3, 6, 40, 3]),
+        'b5': dict(embed_dims=[96, 192, 480, 768], depths=[3, 3, 24, 3]),
+        'b6': dict(embed_dims=[96, 192, 384, 768], depths=[6, 6, 90, 6]),
     }
+    DEFAULTS = dict(
+        mlp_ratios=[8, 8, 4, 4],
+        kernel_size=21,
+        dilation=3,
+        convs=('depthwise', 'dilated', 'pointwise'),
+        gate='multiply',
+    )
 
     def __init__(
         self,
         arch: str | dict = 'b2',
         *,
         in_channels: int = 3,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
         drop_path_rate: float = 0.0,
-        frozen_stages: int = -1,
         norm_cfg: dict | None = None,
-        norm_eval: bool = False,
+        out_norm: bool = True,
         out_norm_eps: float = 1e-6,
-        with_cp: bool = False,
-        init_cfg: dict | list | None = None,
+        **contract: object,
     ) -> None:
-        settings = resolve_arch('VAN', arch, self.ARCHS)
+        settings = resolve_arch('VAN', arch, self.ARCHS, self.DEFAULTS)
         embed_dims, depths = settings['embed_dims'], settings['depths']
         super().__init__(
             stage_channels=embed_dims,
             stage_strides=[4, 8, 16, 32],
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            init_cfg=init_cfg,
+            **contract,
         )
+        self.normalised_outputs = out_norm
         norm_cfg = norm_cfg or dict(type='BN')
-        last = max(1, sum(depths) - 1)
-        drop_path = (drop_path_rate * i / last for i in range(sum(depths)))
+        lka_cfg = {key: settings[key] for key in ('kernel_size', 'dilation', 'convs', 'gate')}
+        drop_path = iter(drop_path_rates(drop_path_rate, sum(depths)))
 
         for i in range(self.num_stages):
             patch_embed = OverlapPatchEmbed(
@@ -187,35 +223,39 @@ class VAN(BaseBackbone):
                 norm_cfg=norm_cfg,
             )
             blocks = nn.ModuleList(
-                Block(embed_dims[i], settings['mlp_ratios'][i], next(drop_path), norm_cfg)
+                Block(embed_dims[i], settings['mlp_ratios'][i], next(drop_path), norm_cfg, lka_cfg)
                 for _ in range(depths[i])
             )
             setattr(self, f'patch_embed{i + 1}', patch_embed)
             setattr(self, f'block{i + 1}', blocks)
-            setattr(self, f'norm{i + 1}', LayerNorm2d(embed_dims[i], eps=out_norm_eps))
-        self.apply(_init_convolution)
+            if out_norm or i + 1 < self.num_stages:
+                setattr(self, self.out_norm_name(i), LayerNorm2d(embed_dims[i], eps=out_norm_eps))
+        self.apply(init_convolution)
         self.train()
 
-    def stage_modules(self, stage: int) -> list[nn.Module]:
-        return [getattr(self, f'{name}{stage + 1}') for name in ('patch_embed', 'block', 'norm')]
+    def stage_parts(
+        self, stage: int
+    ) -> tuple[Sequence[nn.Module], Sequence[nn.Module], nn.Module | None]:
+        patch_embed, blocks = (
+            getattr(self, f'{name}{stage + 1}') for name in ('patch_embed', 'block')
+        )
+        return [patch_embed], blocks, getattr(self, f'norm{stage + 1}', None)
+
+    def stage_prefixes(self, stage: int) -> tuple[str, ...]:
+        return (f'patch_embed{stage + 1}.', f'block{stage + 1}.')
+
+    def out_norm_name(self, stage: int) -> str:
+        return f'norm{stage + 1}'
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map pictures (N, in_channels, H, W) to one map (N, C, H / s, W / s) per out index."""
         maps = []
         for stage in range(self.num_stages):
-            patch_embed, blocks, norm = self.stage_modules(stage)
+            (patch_embed,), blocks, norm = self.stage_parts(stage)
             x = patch_embed(x)
             for block in blocks:
                 x = self.run_block(block, x)
-            x = norm(x)  # the next stage reads the normalised map, as in the release
+            raw = x
+            x = x if norm is None else norm(x)  # the next stage reads the normalised map
             if stage in self.out_indices:
-                maps.append(x)
+                maps.append(x if self.normalised_outputs else raw)
         return tuple(maps)
-
-
-def _init_convolution(module: nn.Module) -> None:
-    """Normal with variance 2 / fan-out, fan-out counted per group, as in the release."""
-    if isinstance(module, nn.Conv2d):
-        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-        nn.init.normal_(module.weight, std=math.sqrt(2.0 / (fan_out // module.groups)))
-        nn.init.zeros_(module.bias)
