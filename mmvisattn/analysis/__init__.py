@@ -1,0 +1,1 @@
+"""What networks cost, and how that compares with what their papers report."""

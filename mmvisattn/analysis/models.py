@@ -1,0 +1,47 @@
+"""A model to count, from a config or by the name of a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from ..backbones import NAMES
+from ..engine.config import load_config
+from ..errors import UserError, did_you_mean
+
+
+def model_of(name: str) -> tuple[nn.Module, Callable]:
+    """Build a model without memory, and say how it is run.
+
+    Args:
+        name: Path of a config, or a backbone such as 'van_b2' or 'coatnet_0'.
+
+    Returns:
+        The module, on PyTorch's meta device, and what runs it on a picture (1, 3, H, W).
+
+    Raises:
+        UserError: Neither a config nor a backbone.
+    """
+    if name in NAMES:
+        network, arch = NAMES[name]
+        with torch.device('meta'):
+            return network(arch), nn.Module.__call__
+    if not Path(name).is_file():
+        raise UserError(
+            f'{name} is neither a config nor a backbone',
+            expected=f'a file, or one of {", ".join(NAMES)}',
+            do=did_you_mean(name, NAMES),
+        )
+    cfg = load_config(name, None)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    with torch.device('meta'):
+        return MODELS.build(cfg.model), _forward
+
+
+def _forward(model: nn.Module, picture: torch.Tensor) -> object:
+    """The network and its head alone: no losses, no post-processing."""
+    return model(picture, mode='tensor')
