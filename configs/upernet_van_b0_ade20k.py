@@ -2,12 +2,12 @@
 
 mIoU 41.1 at several scales and flipped (reported by the paper, Table 12).
 
-    bash tools/dist_train.sh configs/upernet_van_b0_ade20k.py 8 --pretrained van_b0.pth
+    bash tools/dist_train.sh configs/upernet_van_b0_ade20k.py 8
 """
 _base_ = './upernet_van_b2_ade20k.py'
 
 channels = [32, 64, 160, 256]
 model = dict(
-    backbone=dict(arch='b0'),
+    backbone=dict(arch='b0', init_cfg=dict(checkpoint='van_b0_in1k')),
     decode_head=dict(in_channels=channels),
     auxiliary_head=dict(in_channels=channels[2]))

@@ -2,8 +2,8 @@
 
 mIoU 44.9 at several scales and flipped (reported by the paper, Table 12).
 
-    bash tools/dist_train.sh configs/upernet_van_b1_ade20k.py 8 --pretrained van_b1.pth
+    bash tools/dist_train.sh configs/upernet_van_b1_ade20k.py 8
 """
 _base_ = './upernet_van_b2_ade20k.py'
 
-model = dict(backbone=dict(arch='b1'))
+model = dict(backbone=dict(arch='b1', init_cfg=dict(checkpoint='van_b1_in1k')))

@@ -2,8 +2,8 @@
 
 mIoU 50.6 at several scales and flipped (reported by the paper, Table 12).
 
-    bash tools/dist_train.sh configs/upernet_van_b3_ade20k.py 8 --pretrained van_b3.pth
+    bash tools/dist_train.sh configs/upernet_van_b3_ade20k.py 8
 """
 _base_ = './upernet_van_b2_ade20k.py'
 
-model = dict(backbone=dict(arch='b3', drop_path_rate=0.3))
+model = dict(backbone=dict(arch='b3', drop_path_rate=0.3, init_cfg=dict(checkpoint='van_b3_in1k')))

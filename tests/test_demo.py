@@ -26,7 +26,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 model = dict(
     data_preprocessor=dict(size=(160, 160)),
-    backbone=dict(drop_path_rate=0.0),
+    backbone=dict(drop_path_rate=0.0, init_cfg=None),
     decode_head=dict(channels=64, dropout_ratio=0.0),
     auxiliary_head=dict(channels=32))
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
