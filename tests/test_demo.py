@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import DEMO_CONFIG, ROOT, run_tool
+from conftest import DEMO_CONFIG, ROOT, run_tool, short_run
 
 from mmvisattn.datasets.scenes import LABELS
 
@@ -61,11 +61,53 @@ def test_demo_reaches_its_figure(tmp_path):
 def test_the_shipped_config_takes_the_scenes_by_three_settings(ade20k, tmp_path):
     done = run_tool(
         'train.py', 'configs/upernet_van_b0_ade20k.py', '--work-dir', tmp_path / 'run',
-        '--cfg-options', f'data_root={ade20k}', f'classes={",".join(LABELS)}', 'max_iters=2',
-        timeout=1800,
+        '--pretrained', 'none', '--cfg-options', f'data_root={ade20k}',
+        f'classes={",".join(LABELS)}', 'max_iters=2', timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.tail
     assert set(per_class(done.output)) == set(LABELS)
+
+
+@pytest.mark.parametrize('network', ['van_b0', 'coatnet_0', 'cyclemlp_b1', 'sasa_r26'])
+def test_every_network_learns_the_scenes(network, ade20k, tmp_path):
+    options = short_run(ade20k, tmp_path / 'run', iterations=20)
+    config = f'configs/upernet_{network}_demo.py'
+    done = run_tool(
+        'train.py', config, '--no-validate', *options, 'default_hooks.logger.interval=1'
+    )
+    assert done.returncode == 0, done.tail
+    losses = [float(x) for x in re.findall(r'Iter\(train\).* loss: ([\d.]+)', done.output)]
+    assert len(losses) == 20
+    assert sum(losses[-5:]) < 0.97 * sum(losses[:5])  # by 6 to 10 % with this seed
+
+
+SMALL_CONFIG = """
+_base_ = '{root}/configs/upernet_{network}_ade20k.py'
+data_root = '{data}'
+max_iters = 3
+norm_cfg = dict(type='BN')
+load, labels = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')
+resize, pack = dict(type='Resize', scale=(96, 64), keep_ratio=False), dict(type='PackSegInputs')
+train_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, labels, resize, pack]))
+val_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, resize, labels, pack]))
+test_dataloader = val_dataloader
+model = dict(data_preprocessor=dict(size=(64, 96)))
+default_hooks = dict(logger=dict(interval=1))
+"""
+
+
+@pytest.mark.parametrize('network', ['van_b0', 'coatnet_0', 'cyclemlp_b2', 'sasa_r50'])
+def test_every_network_trains_on_real_pictures(network, real_ade20k, tmp_path):
+    """Its shipped ADE20K config, at a size for CPUs: steps of training, and an evaluation."""
+    config = tmp_path / 'small.py'
+    config.write_text(SMALL_CONFIG.format(root=ROOT, network=network, data=real_ade20k))
+    done = run_tool('train.py', config, '--pretrained', 'none', '--work-dir', tmp_path / 'run')
+    assert done.returncode == 0, done.tail
+    losses = [float(x) for x in re.findall(r'Iter\(train\).* loss: ([\d.]+)', done.output)]
+    assert len(losses) == 3
+    assert len(per_class(done.output)) == 150
 
 
 def test_real_pictures_are_fitted(real_ade20k, tmp_path):

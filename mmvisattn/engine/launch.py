@@ -5,8 +5,10 @@ MMEngine's own start asks for a GPU in every case; with the group already joined
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sys
 from datetime import timedelta
 
 import torch
@@ -53,6 +55,21 @@ def init_distributed(
     else:
         backend = 'gloo'
     distributed.init_process_group(backend, timeout=timedelta(seconds=timeout))
+
+
+def leave_distributed() -> None:
+    """End this process, if it is one of several on CPUs; all its work is written.
+
+    At the interpreter's own end gloo's threads now and then aborted a process that had succeeded
+    ("terminate called without an active exception"), and with it the whole launch.
+    """
+    if not distributed.is_initialized() or distributed.get_backend() != 'gloo':
+        return
+    distributed.barrier()  # process 0 may serve the others' store
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _torchrun(env: dict) -> dict[str, str]:

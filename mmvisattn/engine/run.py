@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..weights import read_checkpoint, require_pretrained_match
 from .checkpoint import latest_checkpoint
 from .config import dataset_configs, load_config
-from .launch import init_distributed
+from .launch import init_distributed, leave_distributed
 from .runner import Runner
 
 OPENED_BEFORE_START = 4  # pictures of each split; tools/check_data.py opens all
@@ -58,6 +58,7 @@ def train(args: argparse.Namespace) -> None:
     runner = _runner(cfg)
     runner.random_on_purpose = args.pretrained == 'none'
     runner.train()
+    leave_distributed()
 
 
 def test(args: argparse.Namespace) -> None:
@@ -86,6 +87,7 @@ def test(args: argparse.Namespace) -> None:
     _check_datasets(cfg, ('test_dataloader',))
     read_checkpoint(cfg.load_from)
     _runner(cfg).test()
+    leave_distributed()
 
 
 def _config(args: argparse.Namespace) -> Config:
