@@ -1,8 +1,9 @@
 """VAN, CycleMLP and SASA as models of timm: `import mmvisattn.timm` registers them.
 
 `timm.create_model('van_b2', features_only=True, out_indices=(0, 1, 2, 3))`, `num_classes`,
-`feature_info` and timm's own training script work, and a classification checkpoint that they write
-has the authors' parameter names, so that it loads into the backbones. CoAtNet is timm's already.
+`pretrained`, `feature_info` and timm's own training script work. A classification checkpoint that
+they write has the authors' parameter names, so that it loads into the backbones. CoAtNet is timm's
+already.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 
 from .backbones import NAMES, VAN, BaseBackbone, CycleMLP, SASAResNet
 from .errors import UserError
+from .weights import convert, state_dict_of
+from .weights.zoo import PUBLISHED
 
 
 class Classifier(BaseBackbone):
@@ -181,8 +184,9 @@ MODELS = {name: entry for name, entry in NAMES.items() if entry[0] in CLASSIFIER
 def _settings(name: str) -> dict:
     """What timm's data pipeline and loader need to know; training as in the papers at 224."""
     cls = CLASSIFIERS[MODELS[name][0]]
+    published = PUBLISHED.get(f'{name}_in1k')
     return dict(
-        url='',
+        url=published.urls[0] if published else '',
         num_classes=1000,
         input_size=(3, 224, 224),
         pool_size=(7, 7),
@@ -200,6 +204,11 @@ def _settings(name: str) -> dict:
 default_cfgs = generate_default_cfgs({name: _settings(name) for name in MODELS})
 
 
+def _in_our_names(checkpoint: dict, model: nn.Module) -> dict[str, Tensor]:
+    """Published weights in whatever layout their mirror has them."""
+    return convert(state_dict_of(checkpoint)).state_dict
+
+
 def _register(name: str) -> None:
     network, arch = MODELS[name]
 
@@ -207,7 +216,12 @@ def _register(name: str) -> None:
         kwargs = {'arch': arch, **kwargs}
         features = dict(out_indices=(0, 1, 2, 3), feature_cls='getter')
         return build_model_with_cfg(
-            CLASSIFIERS[network], name, pretrained, feature_cfg=features, **kwargs
+            CLASSIFIERS[network],
+            name,
+            pretrained,
+            feature_cfg=features,
+            pretrained_filter_fn=_in_our_names,
+            **kwargs,
         )
 
     create.__name__ = create.__qualname__ = name

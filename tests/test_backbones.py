@@ -20,6 +20,7 @@ from torch import nn
 from mmvisattn import ops
 from mmvisattn.backbones import VAN, CoAtNet, CycleMLP, SASAResNet
 from mmvisattn.backbones.coatnet import TIMM
+from mmvisattn.backbones.van import LargeKernelAttention
 from mmvisattn.errors import UserError
 
 # Small networks of every kind, by the name of what is special about them.
@@ -610,6 +611,8 @@ def test_coatnet_keeps_resized_tables_until_weights_change(name):
         network.train().eval()  # an EMA of weights is swapped in unseen between these two
         assert position.table((5, 6)) is not second
     assert position.table((5, 6)).requires_grad
+    with torch.inference_mode():  # whose tensors have no version
+        assert build(name).eval()(torch.randn(1, 3, 80, 64))[0].isfinite().all()
 
 
 def test_coatnet_attention_stays_small_at_any_size(monkeypatch):
@@ -631,6 +634,34 @@ def test_coatnet_attention_stays_small_at_any_size(monkeypatch):
         return sum(saved.values())
 
     assert kept(64) < 5 * kept(32)  # 4 times the tokens, 16 times their pairs
+
+
+@main_networks
+@pytest.mark.parametrize('training', [True, False])
+def test_one_graph_is_compiled_and_follows_the_weights(name, training):
+    network = build(name).train(training)
+    compiled = torch.compile(network, backend='eager', fullgraph=True)
+    x = torch.randn(2, 3, 64, 96)
+    for _ in range(2):
+        with torch.set_grad_enabled(training):
+            for a, b in zip(network(x), compiled(x), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)  # the same operations
+        with torch.no_grad():
+            for value in network.parameters():
+                value.mul_(1.1)
+
+
+@pytest.mark.parametrize('channels', [32, 64, 128, 256, 512])
+def test_large_kernel_attention_has_the_papers_parameters(channels):
+    """VAN, Table 2, which leaves biases out: the 21 x 21 convolution and what replaces it."""
+    table = {32: (451_584, 3_392), 64: (1_806_336, 8_832), 128: (7_225_344, 25_856),
+             256: (28_901_376, 84_480), 512: (115_605_504, 300_032)}  # fmt: skip
+    for convs, expected in zip(
+        [('full',), ('depthwise', 'dilated', 'pointwise')], table[channels], strict=True
+    ):
+        with torch.device('meta'):
+            unit = LargeKernelAttention(channels, convs=convs)
+        assert sum(p.numel() for p in unit.parameters() if p.ndim > 1) == expected
 
 
 @pytest.mark.parametrize(

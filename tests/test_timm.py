@@ -7,6 +7,7 @@ from timm.optim import create_optimizer_v2
 
 import mmvisattn.timm
 from mmvisattn.backbones import NAMES, VAN
+from mmvisattn.weights import export
 
 NAMES_IN_TIMM = [n for n in NAMES if n.startswith(('van', 'cyclemlp', 'sasa'))]
 SMALLEST = ['van_b0', 'cyclemlp_b1', 'cyclemlp_t', 'sasa_r26']
@@ -62,6 +63,23 @@ def test_classification_checkpoint_loads_into_the_backbone(tmp_path):
     backbone.init_weights()
     x = torch.randn(1, 3, 64, 64)
     assert torch.equal(backbone.eval()(x)[-1], model.forward_features(x))
+
+
+@pytest.mark.parametrize('features_only', [False, True])
+def test_pretrained_takes_the_layout_of_the_published_file(tmp_path, features_only):
+    """mmpretrain's, which the first mirror of VAN has, for another number of classes."""
+    torch.manual_seed(0)
+    whole = timm.create_model('van_b0').eval()
+    file = tmp_path / 'van.pth'
+    torch.save(dict(state_dict=export(whole.state_dict(), 'mmpretrain')), file)
+    settings = dict(file=str(file))
+    kind = dict(features_only=True) if features_only else dict(num_classes=7)
+    model = timm.create_model('van_b0', pretrained=True, pretrained_cfg_overlay=settings, **kind)
+    x = torch.randn(1, 3, 64, 64)
+    last = model.eval()(x)[-1] if features_only else model.eval().forward_features(x)
+    assert torch.equal(last, whole.forward_features(x))
+    assert 'van-base' in timm.get_pretrained_cfg('van_b2').url
+    assert timm.get_pretrained_cfg('sasa_r50').url == ''
 
 
 def test_a_training_step_by_timm():

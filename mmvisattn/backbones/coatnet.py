@@ -118,7 +118,8 @@ class RelativePosition(nn.Module):
 
     `table(size)` gives it for a map of any size (H, W) as (heads, 2 H - 1, 2 W - 1). It is learnt
     for maps of `learnt_size` and resized bilinearly for others; without gradients the resized
-    table is kept for each size until weights or mode change.
+    table is kept for each size until weights or mode change. (Written through `.data`, as an EMA
+    does it, weights change unseen: MMEngine sets the mode after that.)
     """
 
     def __init__(self, num_heads: int, learnt_size: tuple[int, int]) -> None:
@@ -132,9 +133,9 @@ class RelativePosition(nn.Module):
 
     def table(self, size: tuple[int, int]) -> Tensor:
         """The table for maps of `size`."""
-        if self.training or torch.is_grad_enabled():
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._resized(size)
-        state = tuple((p.data_ptr(), p._version, p.dtype) for p in self.parameters())
+        state = [(p.data_ptr(), p.is_inference() or p._version) for p in self.parameters()]
         if self._kept.get('state') != state:
             self._kept = {'state': state}
         if size not in self._kept:
