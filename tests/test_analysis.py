@@ -8,8 +8,9 @@ from torch import nn
 
 from mmvisattn.analysis.complexity import complexity
 from mmvisattn.analysis.fidelity import Comparison, compare, markdown
+from mmvisattn.analysis.models import model_of
 from mmvisattn.analysis.published import TABLES, Row
-from mmvisattn.backbones import CoAtNet, CycleMLP, SASAResNet
+from mmvisattn.backbones import VAN, CoAtNet, CycleMLP, SASAResNet
 from mmvisattn.backbones.coatnet import Attention
 from mmvisattn.backbones.cyclemlp import CycleMixer
 from mmvisattn.backbones.sasa import LocalAttention
@@ -77,6 +78,44 @@ def test_every_row_fits_or_says_why():
 def test_a_row_fits_within_one_percent_or_its_rounding(printed, ours, verdict):
     row = Row('x', lambda: (nn.Identity(), None), (1, 1), parameters=printed)
     assert Comparison(row, ours, 0.0, 0.0).verdict == verdict
+
+
+STOCK = {
+    'mmdet': (
+        'retinanet/retinanet_r50_fpn_1x_coco',
+        dict(neck=dict(in_channels=[64, 128, 320, 512])),
+        36.3,
+    ),
+    'mmpose': (
+        'body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192',
+        dict(head=dict(in_channels=512)),
+        30.3,
+    ),
+}
+
+
+@pytest.mark.parametrize('toolbox', STOCK)
+def test_a_stock_config_is_counted(toolbox, tmp_path):
+    """The paper's parameters: Table 9, and Table 15."""
+    base, parts, millions = STOCK[toolbox]
+    out_indices = (0, 1, 2, 3) if 'neck' in parts else (3,)
+    backbone = dict(_delete_=True, type='mmvisattn.VAN', arch='b2', out_indices=out_indices)
+    config = tmp_path / 'stock.py'
+    config.write_text(
+        f"_base_ = '{toolbox}::{base}.py'\nmodel = {dict(backbone=backbone, **parts)}"
+    )
+    model, forward = model_of(str(config))
+    found = complexity(model, (3, 256, 192), forward)
+    assert found.parameters / 1e6 == pytest.approx(millions, abs=0.05)
+    assert found.multiply_adds > complexity(VAN('b2'), (3, 256, 192)).multiply_adds
+
+
+def test_two_stages_are_refused(tmp_path):
+    config = tmp_path / 'stock.py'
+    config.write_text("_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'")
+    done = run_tool('analysis_tools/get_flops.py', config)
+    assert done.returncode == 2
+    assert 'MaskRCNN cannot be counted' in done.output
 
 
 def test_the_tool_counts_configs_and_backbones():

@@ -294,12 +294,12 @@ def test_layers_have_depths(name):
 
 @main_networks
 def test_mmpretrain_decays_learning_rates_by_layer(name):
-    model = ImageClassifier(backbone=build(name))
-    constructor = LearningRateDecayOptimWrapperConstructor(
-        dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0, weight_decay=0.1)),
-        dict(layer_decay_rate=0.5),
-    )
     with ROOT_MODELS.switch_scope_and_registry('mmpretrain'):
+        model = ImageClassifier(backbone=build(name))
+        constructor = LearningRateDecayOptimWrapperConstructor(
+            dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0, weight_decay=0.1)),
+            dict(layer_decay_rate=0.5),
+        )
         groups = constructor(model).param_groups
     rates = {id(p): group['lr'] for group in groups for p in group['params']}
     stem = [p for module in model.backbone.stage_parts(0)[0] for p in module.parameters()]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from torch import nn
 
 from ..backbones import NAMES
@@ -37,11 +37,21 @@ def model_of(name: str) -> tuple[nn.Module, Callable]:
             do=did_you_mean(name, NAMES),
         )
     cfg = load_config(name, None)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    with torch.device('meta'):
-        return MODELS.build(cfg.model), _forward
+    scope = MODELS.switch_scope_and_registry(cfg.get('default_scope'))
+    with torch.device('meta'), scope as models:
+        return models.build(cfg.model), _forward
 
 
 def _forward(model: nn.Module, picture: torch.Tensor) -> object:
-    """The network and its head alone: no losses, no post-processing."""
-    return model(picture, mode='tensor')
+    """The network and its head alone: no losses, no post-processing.
+
+    Raises:
+        UserError: A model that goes on from its own predictions, which nothing computes here.
+    """
+    if hasattr(model, 'roi_head'):
+        raise UserError(
+            f'{type(model).__name__} cannot be counted as a whole: its second stage depends on '
+            'what the first one finds',
+            do='count its backbone by name, such as van_b2',
+        )
+    return model(picture, None, mode='tensor')
