@@ -6,10 +6,10 @@ import torch
 from timm.optim import create_optimizer_v2
 
 import mmvisattn.timm
-from mmvisattn.backbones import NAMES, VAN
+from mmvisattn.backbones import NAMES, VAN, CoAtNet
 from mmvisattn.weights import export
 
-NAMES_IN_TIMM = [n for n in NAMES if n.startswith(('van', 'cyclemlp', 'sasa'))]
+NAMES_IN_TIMM = [n for n, (network, _) in NAMES.items() if network is not CoAtNet]  # timm's own
 SMALLEST = ['van_b0', 'cyclemlp_b1', 'cyclemlp_t', 'sasa_r26']
 
 

@@ -46,7 +46,7 @@ from mmvisattn.weights import (
     zoo,
 )
 from mmvisattn.weights.download import file_name
-from mmvisattn.weights.layouts import LAYOUTS, TARGETS
+from mmvisattn.weights.layouts import CLASSIFIER, HEADS, LAYOUTS, TARGETS
 
 CONFIG = ROOT / DEMO_CONFIG
 
@@ -542,6 +542,13 @@ def test_what_cannot_be_written_is_said():
     assert 'two tensors for block1.0.mlp.dwconv.dwconv.weight' in refused(convert, twice)
 
 
+def test_every_network_with_a_layout_has_all_that_belongs_to_it():
+    networks = {layout.network for layout in LAYOUTS}
+    assert networks == set(TARGETS) == set(CLASSIFIER) == set(HEADS) - {''}
+    assert networks <= {network.__name__ for network, _ in NAMES.values()}
+    assert {published.network for published in zoo.PUBLISHED.values()} <= networks
+
+
 # Initialising
 
 
@@ -591,7 +598,7 @@ def test_a_deeper_network_does_not_pass_for_a_shallower(tmp_path):
     assert 'block2.1' in refused(require_match, whole, state_dict, 'deep.pth')
 
 
-@pytest.mark.parametrize('name', ['van_b0', 'cyclemlp_b1', 'coatnet_0', 'sasa_r26'])
+@pytest.mark.parametrize('name', {network: name for name, (network, _) in NAMES.items()}.values())
 def test_fewer_outputs_take_the_whole_file(tmp_path, name):
     network, arch = NAMES[name]
     whole, part = network(arch, out_norm=True), network(arch, out_indices=(0, 2))

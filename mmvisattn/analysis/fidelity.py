@@ -1,4 +1,4 @@
-"""Every published size and cost of the four networks beside ours: `docs/fidelity.md`."""
+"""Every published size and cost of the networks beside ours: `docs/fidelity.md`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the papers report of the four networks, and what of ours is counted beside it.
+"""What the papers report of the networks, and what of ours is counted beside it.
 
 Numbers are written as they are printed in the source, so that their rounding is known.
 """
