@@ -52,11 +52,11 @@ class Classifier(BaseBackbone):
         super().__init__(arch, in_channels=in_chans, drop_path_rate=drop_path_rate, **kwargs)
         self.num_features = self.head_hidden_size = self.out_channels[-1]
         self.drop_rate = drop_rate
+        names = {id(module): name for name, module in self.named_modules()}
+        sizes = zip(self.out_channels, self.out_strides, strict=True)
         self.feature_info = [
-            dict(num_chs=channels, reduction=stride, module=f'stage{i}')
-            for i, (channels, stride) in enumerate(
-                zip(self.out_channels, self.out_strides, strict=True)
-            )
+            dict(num_chs=channels, reduction=stride, module=names[id(self.stage_modules(i)[-1])])
+            for i, (channels, stride) in enumerate(sizes)
         ]
         if self.final_norm is not None:
             self.norm = nn.LayerNorm(self.num_features, eps=self.final_norm)

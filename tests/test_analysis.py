@@ -1,5 +1,8 @@
 """Counting, and the page of published numbers."""
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 import torchvision
@@ -65,10 +68,15 @@ def test_the_page_of_published_numbers_is_current():
 def test_every_row_fits_or_says_why():
     found = [(table, row) for table in TABLES for row in compare(table)]
     assert len(found) > 90
-    for table, comparison in found:
-        if not comparison.verdict:
-            assert comparison.row.note or table.why, comparison
     assert sum(bool(comparison.verdict) for _, comparison in found) > 0.6 * len(found)
+    for table, comparison in found:
+        row = comparison.row
+        if comparison.verdict or row.note:
+            continue
+        assert table.why, comparison
+        # a table's reason is about what is counted, which no parameter depends on
+        assert replace(comparison, row=replace(row, cost=None)).verdict == '=', comparison
+        assert comparison.cost == pytest.approx(float(row.cost), rel=0.1), comparison
 
 
 @pytest.mark.parametrize(
@@ -110,12 +118,13 @@ def test_a_stock_config_is_counted(toolbox, tmp_path):
     assert found.multiply_adds > complexity(VAN('b2'), (3, 256, 192)).multiply_adds
 
 
-def test_two_stages_are_refused(tmp_path):
+def test_a_second_stage_is_left_out_and_said_to_be(tmp_path):
     config = tmp_path / 'stock.py'
     config.write_text("_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'")
     done = run_tool('analysis_tools/get_flops.py', config)
-    assert done.returncode == 2
-    assert 'MaskRCNN cannot be counted' in done.output
+    assert done.returncode == 0, done.tail
+    assert re.search(r'parameters +44\.\d+ M', done.output)  # 44.2 in VAN's Table 10
+    assert 'without the second stage' in done.output
 
 
 def test_the_tool_counts_configs_and_backbones():

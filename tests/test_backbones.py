@@ -1,5 +1,6 @@
 """The contract of every backbone, and each one's own paper."""
 
+import copy
 import doctest
 import re
 import sys
@@ -20,7 +21,7 @@ from torch import nn
 
 from mmvisattn import ops
 from mmvisattn.backbones import NAMES, VAN, CoAtNet, CycleMLP, SASAResNet
-from mmvisattn.backbones.coatnet import TIMM
+from mmvisattn.backbones.coatnet import KEPT_SIZES, TIMM
 from mmvisattn.backbones.van import LargeKernelAttention
 from mmvisattn.errors import UserError
 
@@ -276,7 +277,7 @@ def test_what_is_not_built_is_known_by_name(name, out_indices):
     whole, part = build(name, out_norm=True), build(name, out_indices=out_indices)
     beyond = set(whole.state_dict()) - set(part.state_dict())
     assert beyond
-    assert all(key.startswith(part.unbuilt) for key in beyond)
+    assert all(key.startswith((*part.unbuilt, *part.unbuilt_out_norms)) for key in beyond)
     stages = ''.join(part.stage_prefixes(0)), ''.join(part.stage_prefixes(out_indices[-1]))
     assert not any(prefix in part.unbuilt for prefix in stages)
 
@@ -324,6 +325,12 @@ def test_mmpretrain_decays_learning_rates_by_layer(name):
         (VAN, dict(arch=dict(embed_dims=[8, 16, 24], depths=[1, 1, 1])), 'not complete'),
         (VAN, dict(arch=dict(base='b0', gate='times')), 'no such gate'),
         (VAN, dict(arch=dict(base='b0', convs=('5x5',))), 'no such convolution'),
+        (VAN, dict(arch=dict(base='b0', convs=())), 'convs is a list'),
+        (VAN, dict(arch=dict(base='b0', convs='full')), 'convs is a list'),
+        (CycleMLP, dict(arch=dict(base='b1', step_sizes=(1, 3))), 'step_sizes'),
+        (SASAResNet, dict(arch=dict(base='r26', num_heads=0)), 'num_heads'),
+        (SASAResNet, dict(arch=dict(base='r26', stem='attention', stem_heads=5)), 'stem'),
+        (CoAtNet, dict(arch=9), 'no architecture'),
         (VAN, dict(out_indices=(0, 4)), 'out_indices'),
         (VAN, dict(out_indices=(2, 1)), 'out_indices'),
         (VAN, dict(out_indices=()), 'out_indices'),
@@ -623,6 +630,42 @@ def test_coatnet_keeps_resized_tables_until_weights_change(name):
         assert build(name).eval()(torch.randn(1, 3, 80, 64))[0].isfinite().all()
 
 
+def test_coatnet_keeps_few_tables_and_copies_none():
+    network = build('coatnet').eval()
+    position = network.stages[2]['blocks'][0].attn.rel_pos
+    with torch.no_grad():
+        for width in range(3, 40):
+            position.table((4, width))
+        assert len(position._kept) <= KEPT_SIZES + 1
+        assert copy.deepcopy(network).stages[2]['blocks'][0].attn.rel_pos._kept == {}
+
+
+def test_coatnet_tables_of_autocast_serve_float32():
+    network = build('coatnet-rmlp').eval()
+    x = torch.randn(1, 3, 80, 96)
+    with torch.no_grad():
+        expected = network(x)
+        network.train().eval()
+        with torch.autocast('cpu', torch.bfloat16):
+            network(x)
+        assert all(torch.equal(a, b) for a, b in zip(network(x), expected, strict=True))
+
+
+@pytest.mark.parametrize('side', [28, 44, 45, 64])
+def test_coatnet_keeps_little_for_the_backward_pass(side):
+    """With the chunks that are shipped: 45 x 45 tokens of 4 heads are the first not in one."""
+    layer = build('coatnet').stages[2]['blocks'][0].attn
+    saved = {}
+
+    def keep(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        layer(torch.randn(1, 24, side, side, requires_grad=True))
+    assert sum(saved.values()) < 150 * 2**20
+
+
 def test_coatnet_attention_stays_small_at_any_size(monkeypatch):
     """What one layer keeps for the backward pass grows with the tokens, not with their square."""
     chunks = sys.modules['mmvisattn.ops.relative_attention.chunks']
@@ -686,6 +729,17 @@ def test_coatnet_layouts(arch, strides):
         network = CoAtNet(arch, out_indices=range(len(strides)))
         maps = network(torch.empty(1, 3, 100, 90))
     assert [tuple(m.shape[-2:]) for m in maps] == sizes((100, 90), strides)
+
+
+def test_numbers_name_architectures_too():
+    """--cfg-options model.backbone.arch=1 gives a number."""
+    with torch.device('meta'):
+        assert (
+            parameters(CoAtNet(1)) == parameters(CoAtNet(dict(base=1))) == parameters(CoAtNet('1'))
+        )
+        assert (
+            VAN(dict(embed_dims=[8] * 5, depths=[1] * 5, mlp_ratios=[4] * 5)).out_strides[4] == 64
+        )
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ from mmvisattn.weights import (
     export,
     guard_libraries,
     locate,
+    pretrained,
     published,
     read_checkpoint,
     require_match,
@@ -45,10 +46,11 @@ from mmvisattn.weights import (
     write_checkpoint,
     zoo,
 )
-from mmvisattn.weights.download import file_name
+from mmvisattn.weights.download import file_name, unpublished_name
 from mmvisattn.weights.layouts import CLASSIFIER, HEADS, LAYOUTS, TARGETS
 
 CONFIG = ROOT / DEMO_CONFIG
+FIRST = {network: name for name, (network, _) in reversed(NAMES.items())}  # name of each network
 
 
 def randomised(network):
@@ -598,7 +600,87 @@ def test_a_deeper_network_does_not_pass_for_a_shallower(tmp_path):
     assert 'block2.1' in refused(require_match, whole, state_dict, 'deep.pth')
 
 
-@pytest.mark.parametrize('name', {network: name for name, (network, _) in NAMES.items()}.values())
+def test_fine_tuning_takes_a_backbone_whole_or_not_at_all():
+    """Heads may be of other classes; a deeper or shallower backbone is another network."""
+
+    def model(depths, classes=3, **kwargs):
+        whole = nn.Module()
+        whole.backbone = VAN(dict(embed_dims=[8, 16, 24, 32], depths=depths), **kwargs)
+        whole.head = nn.Linear(32, classes)
+        return whole
+
+    def fine_tune(whole, file):
+        return require_match(whole, file.state_dict(), 'file', min_coverage=0.5)
+
+    match = fine_tune(model([1, 2, 1, 1]), model([1, 2, 1, 1], classes=7))
+    assert match.wrong_shape == ['head.weight', 'head.bias']
+    for depths in ([1, 1, 1, 1], [1, 3, 1, 1]):
+        assert 'not a checkpoint' in refused(fine_tune, model([1, 2, 1, 1]), model(depths))
+    raw, normalised = model([1, 1, 1, 1], out_norm=False), model([1, 1, 1, 1])
+    assert 'backbone.norm4' in refused(fine_tune, raw, normalised), 'the head expects it'
+    fewer = model([1, 1, 1, 1], out_indices=(0, 1))
+    assert fine_tune(fewer, normalised).amiss == []
+
+
+@pytest.mark.parametrize(
+    'arch',
+    [dict(order='paper'), dict(step_sizes=((1, 5), (5, 1))), dict(step_sizes=((3, 1), (1, 3)))],
+    ids=str,
+)
+def test_offsets_of_another_network_are_refused(tmp_path, arch):
+    """The release stores them; by name and shape its weights fit networks of other steps too."""
+    small = dict(embed_dims=[8, 16, 24, 32], depths=[1, 1, 1, 1])
+    official = export(CycleMLP(small, out_norm=False).state_dict(), 'official')
+    assert any(key.endswith('.offset') for key in official)
+    torch.save(dict(model=official), tmp_path / 'cyclemlp.pth')
+    initialise(CycleMLP(small), tmp_path / 'cyclemlp.pth')
+    said = refused(initialise, CycleMLP({**small, **arch}), tmp_path / 'cyclemlp.pth')
+    assert re.search(r'unexpected +network.0.0.attn.sfc_h.offset', said)
+
+
+def test_averaged_weights_are_named_and_can_be_taken(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(pretrained, 'print_log', lambda text, **_: said.append(text))
+    one, other = VAN('b0').state_dict(), VAN('b0').state_dict()
+    file = tmp_path / 'timm.pth.tar'
+    torch.save(dict(state_dict=one, state_dict_ema=other), file)
+    assert same(initialise(VAN('b0'), file).state_dict(), one)
+    assert 'taken from: state_dict; the file also holds state_dict_ema' in said[0]
+    taken = initialise(VAN('b0'), file, place='state_dict_ema').state_dict()
+    assert same(taken, other)
+    assert 'state_dict_ema' in refused(initialise, VAN('b0'), file, place='model_ema')
+    torch.save(dict(model_ema=other), file)
+    assert same(initialise(VAN('b0'), file).state_dict(), other)
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', '_orig_mod.', 'module._orig_mod.', 'model.',
+                                    'backbone._orig_mod.', 'encoder.'])  # fmt: skip
+@pytest.mark.parametrize('name', FIRST.values())
+def test_a_network_is_found_in_every_wrapping(tmp_path, prefix, name):
+    network, arch = NAMES[name]
+    whole = network(arch, out_indices=(0,))
+    state_dict = {prefix + key: value for key, value in whole.state_dict().items()}
+    torch.save(dict(state_dict=state_dict), tmp_path / 'file.pth')
+    found = initialise(network(arch, out_indices=(0,)), tmp_path / 'file.pth')
+    assert same(found.state_dict(), whole.state_dict())
+
+
+def test_a_published_name_belongs_to_its_architecture(monkeypatch, tmp_path):
+    """Both have tensors of the same names and shapes."""
+    monkeypatch.setenv('MMVISATTN_WEIGHTS', str(tmp_path))
+    name = 'coatnet_rmlp_2_rw_384.sw_in12k_ft_in1k'
+    assert "'coatnet_rmlp_2_rw_384'" in refused(
+        CheckedPretrained(name).check, CoAtNet('coatnet_rmlp_2_rw_224', out_indices=(0,))
+    )
+
+
+def test_files_of_one_name_from_two_places_are_two():
+    urls = [f'http://example.org/{run}/best.pth' for run in 'ab']
+    assert len({unpublished_name(url) for url in urls}) == 2
+    assert all(unpublished_name(url).endswith('_best.pth') for url in urls)
+
+
+@pytest.mark.parametrize('name', FIRST.values())
 def test_fewer_outputs_take_the_whole_file(tmp_path, name):
     network, arch = NAMES[name]
     whole, part = network(arch, out_norm=True), network(arch, out_indices=(0, 2))

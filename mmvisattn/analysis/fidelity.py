@@ -40,7 +40,7 @@ def compare(table: Table) -> list[Comparison]:
             network, forward = row.build()
         counted = complexity(network, (3, *row.shape), forward)
         cost = table.operations_per_multiply_add * counted.multiply_adds
-        softmax = OPERATIONS_PER_LOGIT * counted.logits
+        softmax = OPERATIONS_PER_LOGIT * counted.logits * table.softmax
         found.append(Comparison(row, counted.parameters / 1e6, cost / 1e9, (cost + softmax) / 1e9))
     return found
 
@@ -59,8 +59,8 @@ published.
 
 Convolutions, matrix products, attention and our operators are counted, nothing else. The CoAtNet
 paper seems to count softmax and bias of attention too: {OPERATIONS_PER_LOGIT} operations for each
-logit, a number found by fitting, bring CoAtNet-0 to 5 to its costs. The column "with softmax" adds
-them.
+logit, a number found by fitting, bring CoAtNet-0 to 5 to its costs. For its tables the column "with
+softmax" adds them.
 """
 
 

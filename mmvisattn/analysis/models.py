@@ -43,15 +43,12 @@ def model_of(name: str) -> tuple[nn.Module, Callable]:
 
 
 def _forward(model: nn.Module, picture: torch.Tensor) -> object:
-    """The network and its head alone: no losses, no post-processing.
-
-    Raises:
-        UserError: A model that goes on from its own predictions, which nothing computes here.
-    """
-    if hasattr(model, 'roi_head'):
-        raise UserError(
-            f'{type(model).__name__} cannot be counted as a whole: its second stage depends on '
-            'what the first one finds',
-            do='count its backbone by name, such as van_b2',
-        )
+    """The network and its head alone: no losses, no post-processing, no second stage."""
+    if has_second_stage(model):
+        return model.rpn_head(model.extract_feat(picture))
     return model(picture, None, mode='tensor')
+
+
+def has_second_stage(model: nn.Module) -> bool:
+    """Whether a detector goes on from what it has found, which nothing computes here."""
+    return hasattr(model, 'roi_head')

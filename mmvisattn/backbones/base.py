@@ -28,6 +28,7 @@ class BaseBackbone(BaseModule):
     what is to be frozen.
 
     Args:
+        arch: The architecture as it was asked for.
         stage_channels: Channels of each stage of the whole network.
         stage_strides: Stride of each stage.
         out_indices: The stages to return, ascending; negative ones count from the end. None
@@ -52,6 +53,7 @@ class BaseBackbone(BaseModule):
     def __init__(
         self,
         *,
+        arch: str | dict,
         stage_channels: Sequence[int],
         stage_strides: Sequence[int],
         out_indices: Sequence[int] | int | None = None,
@@ -61,6 +63,7 @@ class BaseBackbone(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.arch = arch
         out_indices = range(len(stage_channels)) if out_indices is None else out_indices
         self.out_indices = _checked_out_indices(out_indices, len(stage_channels))
         self.out_channels = [stage_channels[i] for i in self.out_indices]
@@ -125,7 +128,14 @@ class BaseBackbone(BaseModule):
         """
         stages = range(self.num_stages_of_arch)
         late = (p for stage in stages[self.num_stages :] for p in self.stage_prefixes(stage))
-        return (*late, *(f'{self.out_norm_name(stage)}.' for stage in stages))
+        others = (stage for stage in stages if stage not in self.out_indices)
+        return (*late, *(f'{self.out_norm_name(stage)}.' for stage in others))
+
+    @property
+    def unbuilt_out_norms(self) -> tuple[str, ...]:
+        """Prefixes of the normalisations of returned outputs, in a network without them."""
+        returned = (self.out_norm_name(stage) for stage in self.out_indices)
+        return tuple(f'{name}.' for name in returned if not hasattr(self, name))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map pictures (N, in_channels, H, W) to one map (N, C, H / s, W / s) per out index."""
@@ -212,7 +222,7 @@ def resolve_arch(
         UserError: An unknown name, a missing, unknown or unequally long entry.
     """
     defaults = defaults or {}
-    own = dict(base=arch) if isinstance(arch, str) else dict(arch)
+    own = dict(arch) if isinstance(arch, dict) else dict(base=str(arch))  # arch=1 on a command line
     base = own.pop('base', None)
     if base is not None and str(base).lower() not in archs:
         raise UserError(
@@ -234,7 +244,7 @@ def resolve_arch(
             do=did_you_mean(unknown[0], known),
         )
     per_stage = [key for key, value in {**needed, **defaults}.items() if isinstance(value, list)]
-    lengths = {_length(settings.get(key)) for key in per_stage}
+    lengths = {length_of(settings.get(key)) for key in per_stage}
     if not set(needed) <= set(settings) or len(lengths) != 1 or None in lengths:
         raise UserError(
             f'{network}: this arch is not complete',
@@ -262,7 +272,8 @@ def drop_path_rates(rate: float, num_blocks: int) -> list[float]:
     return [rate * i / max(1, num_blocks - 1) for i in range(num_blocks)]
 
 
-def _length(value: object) -> int | None:
+def length_of(value: object) -> int | None:
+    """The length of a list or tuple; None for anything else."""
     return len(value) if isinstance(value, (list, tuple)) else None
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -35,6 +36,8 @@ POOLS = dict(  # sizes round up, and what lies outside the map does not count
     max=partial(nn.MaxPool2d, 3, stride=2, padding=1),
     avg2=partial(nn.AvgPool2d, 2, ceil_mode=True, count_include_pad=False),
 )
+
+KEPT_SIZES = 8  # of maps whose resized tables a layer keeps; a detector meets any size
 
 
 class Downsample(nn.Module):
@@ -139,19 +142,31 @@ class RelativePosition(nn.Module):
         if self._kept.get('state') != state:
             self._kept = {'state': state}
         if size not in self._kept:
+            if len(self._kept) > KEPT_SIZES:
+                self._kept = {'state': state}
             self._kept[size] = self._resized(size)
         return self._kept[size]
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, '_kept': {}}  # no part of a copy or a file
 
     def train(self, mode: bool = True) -> RelativePosition:
         self._kept = {}
         return super().train(mode)
 
     def _resized(self, size: tuple[int, int]) -> Tensor:
-        table = self.learnt_table()
-        if size == self.learnt_size:
-            return table
-        shape = [2 * n - 1 for n in size]
-        return F.interpolate(table[None], shape, mode='bilinear', align_corners=False)[0]
+        with _float32(next(self.parameters()).device.type):  # what is kept serves any precision
+            table = self.learnt_table()
+            if size == self.learnt_size:
+                return table
+            shape = [2 * n - 1 for n in size]
+            return F.interpolate(table[None], shape, mode='bilinear', align_corners=False)[0]
+
+
+def _float32(device: str) -> AbstractContextManager:
+    """No autocast, on devices that have one (PyTorch's meta device has not)."""
+    has_autocast = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if has_autocast else nullcontext()
 
 
 class RelativePositionTable(RelativePosition):
@@ -452,14 +467,17 @@ class CoAtNet(BaseBackbone):
         out_norm: bool = False,
         **contract: object,
     ) -> None:
-        arch = arch.partition('.')[0] if isinstance(arch, str) else arch  # timm's name.tag
+        arch = arch if isinstance(arch, dict) else str(arch).partition('.')[0]  # timm's name.tag
         cfg = resolve_arch('CoAtNet', arch, self.ARCHS, self.DEFAULTS)
         for name, choices in self.CHOICES.items():
             one_of('CoAtNet', name, cfg[name], choices)
+        if isinstance(cfg['stem_widths'], int):
+            cfg['stem_widths'] = (cfg['stem_widths'],) * 2
         groups = [_groups(*stage) for stage in zip(*(cfg[key] for key in STAGE_KEYS), strict=True)]
         patches = cfg['stem'] == 'patch'
         strides = [(cfg['patch_size'] if patches else 4) * 2**i for i in range(len(groups))]
         super().__init__(
+            arch=arch,
             stage_channels=[stage[-1][1] for stage in groups],
             stage_strides=strides,
             **contract,

@@ -20,10 +20,11 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import UserError
 from ..layers import LayerNorm2d
-from ..ops import cycle_fc
+from ..ops import cycle_fc, cycle_offsets
 from ..registry import MODELS
-from .base import BaseBackbone, drop_path_rates, one_of, resolve_arch
+from .base import BaseBackbone, drop_path_rates, length_of, one_of, resolve_arch
 
 
 class CycleFC(nn.Module):
@@ -213,10 +214,17 @@ class CycleMLP(BaseBackbone):
         settings = resolve_arch('CycleMLP', arch, self.ARCHS, self.DEFAULTS)
         embed_dims, depths = settings['embed_dims'], settings['depths']
         super().__init__(
+            arch=arch,
             stage_channels=embed_dims,
             stage_strides=[4 * 2**i for i in range(len(embed_dims))],
             **contract,
         )
+        if [length_of(step) for step in settings['step_sizes']] != [2, 2]:
+            raise UserError(
+                'CycleMLP: step_sizes are those of the two CycleFC',
+                expected='two pairs (S_H, S_W), such as ((1, 3), (3, 1))',
+                got=settings['step_sizes'],
+            )
         mixer_cfg = {key: settings[key] for key in ('step_sizes', 'order', 'reweight')}
         overlapping = settings['overlapping']
         drop_path = iter(drop_path_rates(drop_path_rate, sum(depths)))
@@ -247,6 +255,16 @@ class CycleMLP(BaseBackbone):
     ) -> tuple[Sequence[nn.Module], Sequence[nn.Module], nn.Module | None]:
         entry = self.network[2 * stage - 1] if stage else self.patch_embed
         return [entry], self.network[2 * stage], self.out_norm(stage)
+
+    def constants(self) -> dict[str, Tensor]:
+        """The offsets of each CycleFC as the release stores them, (1, 2 C, 1, 1) of (y, x)."""
+        layers = ((n, m) for n, m in self.named_modules() if isinstance(m, CycleFC))
+        return {
+            f'{name}.offset': cycle_offsets(layer.weight.shape[1], layer.step_size, layer.order)
+            .float()
+            .reshape(1, -1, 1, 1)
+            for name, layer in layers
+        }
 
     def out_norm_name(self, stage: int) -> str:
         return f'norm{2 * stage}'  # after the stage's place in `network`

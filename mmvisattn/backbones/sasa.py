@@ -47,7 +47,7 @@ class LocalAttention(nn.Module):
         share_embeddings: bool = False,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0 or channels % (2 * num_heads):
+        if kernel_size % 2 == 0 or num_heads < 1 or channels % (2 * num_heads):
             raise UserError(
                 'SASA: this local attention cannot be built',
                 expected='an odd kernel_size, and channels that num_heads divides into even parts',
@@ -150,6 +150,12 @@ class BlockAttention(nn.Module):
         super().__init__()
         choices = ('spatially_aware', 'standalone', 'convolution')
         self.values = one_of('SASA', 'stem_values', values, choices)
+        if num_heads < 1 or channels % (2 * num_heads):
+            raise UserError(
+                'SASA: the stem cannot be cut into heads',
+                expected=f'stem_heads that divide {channels} channels into even parts',
+                got=num_heads,
+            )
         self.num_heads, head_channels = num_heads, channels // num_heads
         self.scale = head_channels**-0.5 if scale_logits else 1.0
         self.query = nn.Conv2d(in_channels, channels, 1, bias=False)
@@ -282,6 +288,7 @@ class SASAResNet(BaseBackbone):
         settings = resolve_arch('SASA', arch, self.ARCHS, self.DEFAULTS)
         widths, depths = settings['widths'], settings['depths']
         super().__init__(
+            arch=arch,
             stage_channels=[4 * width for width in widths],
             stage_strides=[4 * 2**i for i in range(len(widths))],
             **contract,

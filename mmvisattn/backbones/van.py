@@ -18,6 +18,7 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..layers import LayerNorm2d, init_convolution
 from ..ops import large_kernel_attention
 from ..registry import MODELS
@@ -40,6 +41,10 @@ class LargeKernelAttention(nn.Module):
         gate: str = 'multiply',
     ) -> None:
         super().__init__()
+        if isinstance(convs, str) or not convs:
+            raise UserError(
+                'VAN: convs is a list', expected="such as ('depthwise', 'pointwise')", got=convs
+            )
         small, large = 2 * dilation - 1, math.ceil(kernel_size / dilation)  # section 3.2
         depthwise = dict(padding='same', groups=channels)
         build = dict(
@@ -205,8 +210,9 @@ class VAN(BaseBackbone):
         settings = resolve_arch('VAN', arch, self.ARCHS, self.DEFAULTS)
         embed_dims, depths = settings['embed_dims'], settings['depths']
         super().__init__(
+            arch=arch,
             stage_channels=embed_dims,
-            stage_strides=[4, 8, 16, 32],
+            stage_strides=[4 * 2**i for i in range(len(embed_dims))],
             **contract,
         )
         self.normalised_outputs = out_norm

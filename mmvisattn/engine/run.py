@@ -152,9 +152,10 @@ def _use_pretrained(model: dict, source: str) -> None:
 
 
 def _check_backbone(cfg: Config) -> None:
-    """Build the backbone without memory: its arguments and weights, before a start.
+    """Build the backbone: its arguments and weights, before a start.
 
-    Those of the libraries are built only if their weights are to be checked.
+    Ours takes no memory; those of the libraries, built only if their weights are to be checked,
+    need their numbers while they are built.
     """
     backbone = cfg.model.get('backbone', {})
     init_cfg = backbone.get('init_cfg')
@@ -162,7 +163,8 @@ def _check_backbone(cfg: Config) -> None:
         return
     if cfg.get('resume') and (cfg.get('load_from') or latest_checkpoint(cfg.work_dir)[0]):
         backbone = {**backbone, 'init_cfg': None}  # the checkpoint holds every weight
-    with torch.device('meta'), MODELS.switch_scope_and_registry(cfg.get('default_scope')) as scoped:
+    device = torch.device('meta' if _is_ours(backbone) else 'cpu')
+    with device, MODELS.switch_scope_and_registry(cfg.get('default_scope')) as scoped:
         require_pretrained_match(scoped.build(backbone))
 
 

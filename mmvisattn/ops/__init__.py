@@ -1,7 +1,8 @@
 """The operators of visual attention, as functions of tensors.
 
 Each has a definition to trust ('naive') and faster backends that agree with it in value and in
-every gradient; `explain` says which one a call takes, `counting` what it costs.
+every gradient; `explain` says which one a call takes, `counting` what it costs. `channel_fc` and
+`spatial_fc`, which CycleFC is compared with, are single calls of PyTorch and have that alone.
 """
 
 from .backends import counting, explain

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlparse
@@ -43,6 +44,11 @@ def file_name(url: str) -> str:
     return parts[-1] if parts else urlparse(url).netloc
 
 
+def unpublished_name(url: str) -> str:
+    """The name of a URL's file that nobody published: many runs call theirs best.pth."""
+    return f'{hashlib.sha256(url.encode()).hexdigest()[:8]}_{file_name(url)}'
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file's content, 64 digits."""
     digest = hashlib.sha256()
@@ -67,12 +73,13 @@ def require_sha256(path: Path, expected: str | None) -> None:
         )
 
 
-def fetch(mirrors: dict[str, str | None]) -> Path:
+def fetch(mirrors: dict[str, str | None], name: Callable[[str], str] = file_name) -> Path:
     """The file behind one of these URLs, downloaded only if it lies in none of the folders.
 
     Args:
         mirrors: The URLs in the order to try them, each with the first digits of its file's
             sha256, or None where they are not known.
+        name: What the file of a URL is called in a folder.
 
     Raises:
         UserError: No mirror can be reached, or a file is not what it should be.
@@ -80,13 +87,13 @@ def fetch(mirrors: dict[str, str | None]) -> Path:
     folders = _folders()
     for folder in folders:
         for url, sha256 in mirrors.items():
-            path = folder / file_name(url)
+            path = folder / name(url)
             if path.is_file():
                 require_sha256(path, sha256)
                 return path
     failures = []
     for url, sha256 in mirrors.items():
-        path = folders[-1] / file_name(url)
+        path = folders[-1] / name(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(f'{path}.lock'):  # the processes of a run download once
@@ -101,7 +108,7 @@ def fetch(mirrors: dict[str, str | None]) -> Path:
     raise UserError(
         'the weights could not be downloaded',
         got='\n'.join(failures),
-        do=f'get {" or ".join(dict.fromkeys(map(file_name, mirrors)))} on a machine with network, '
+        do=f'get {" or ".join(dict.fromkeys(map(name, mirrors)))} on a machine with network, '
         f'and put it in\n{" or ".join(map(str, folders))}\n'
         f'(the environment variable {OFFLINE_FOLDER} names a folder of your own),\n'
         'or give its path instead: --pretrained FILE',

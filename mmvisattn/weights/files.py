@@ -19,7 +19,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor
 
 from ..errors import UserError
-from .download import fetch, is_url
+from .download import fetch, is_url, unpublished_name
 
 # Names, separated by commas, that pickles may call besides SAFE_GLOBALS.
 TRUSTED_GLOBALS = 'MMVISATTN_TRUSTED_GLOBALS'
@@ -56,7 +56,11 @@ def read_checkpoint(
         UserError: No such file, no checkpoint, or one that would run code.
     """
     if isinstance(source, (str, Path)):
-        path = fetch({str(source): None}) if is_url(source) else Path(source).expanduser()
+        path = (
+            fetch({str(source): None}, unpublished_name)
+            if is_url(source)
+            else Path(source).expanduser()
+        )
         if not path.is_file():
             raise UserError(f'no such checkpoint: {source}', do='check the path')
     else:
@@ -74,17 +78,36 @@ def read_checkpoint(
     return content
 
 
-def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
-    """The parameters in a checkpoint: under `state_dict` or `model`, or the file itself.
+# Where a checkpoint holds its parameters; averaged ones are taken where nothing else is.
+PLACES = ('state_dict', 'model', 'state_dict_ema', 'model_ema')
+# What wrappers put before every name: DistributedDataParallel and torch.compile.
+WRAPPERS = re.compile(r'^(module\.|_orig_mod\.)+')
 
-    An averaged copy (timm's `state_dict_ema`) is taken where nothing else is.
+
+def places_of(checkpoint: dict) -> list[str]:
+    """The keys of a checkpoint that hold parameters, the one that is taken first."""
+    return [key for key in PLACES if isinstance(checkpoint.get(key), dict)]
+
+
+def state_dict_of(checkpoint: dict, place: str | None = None) -> dict[str, Tensor]:
+    """The parameters in a checkpoint: under a key such as `state_dict`, or the file itself.
+
+    Args:
+        checkpoint: What a file holds.
+        place: The key to take; None takes the first of `PLACES` that is there.
+
+    Raises:
+        UserError: The file has no such key.
     """
-    for key in ('state_dict', 'model', 'state_dict_ema'):
-        if isinstance(checkpoint.get(key), dict):
-            checkpoint = checkpoint[key]
-            break
+    found = places_of(checkpoint)
+    if place is not None and place not in found:
+        raise UserError(
+            f'the checkpoint holds no parameters under {place!r}', expected=' or '.join(found)
+        )
+    if place or found:
+        checkpoint = checkpoint[place or found[0]]
     tensors = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
-    return {key.removeprefix('module.'): value for key, value in tensors.items()}
+    return {WRAPPERS.sub('', key).replace('._orig_mod.', '.'): v for key, v in tensors.items()}
 
 
 def write_checkpoint(

@@ -25,11 +25,12 @@ from torch import Tensor
 from ..errors import UserError, did_you_mean
 
 # The classifier in our names, and all that a classification network has and a backbone has not.
-CLASSIFIER = {'VAN': 'head.', 'CycleMLP': 'head.', 'CoAtNet': 'head.fc.'}
+CLASSIFIER = {'VAN': 'head.', 'CycleMLP': 'head.', 'CoAtNet': 'head.fc.', 'SASAResNet': 'fc.'}
 HEADS = {
     'VAN': ('head.',),
     'CycleMLP': ('norm.', 'head.'),
     'CoAtNet': ('norm.', 'head.'),
+    'SASAResNet': ('fc.',),
     '': ('head.', 'fc.', 'classifier.'),  # by custom, in networks that are not known
 }
 
@@ -162,13 +163,19 @@ CYCLEMLP = Layout(
     constants=cycle_offsets,
     wrapping='model',
 )
+SASA = Layout(
+    name='mmvisattn',  # nobody has released any
+    network='SASAResNet',
+    signature=('layer{i}.{j}.conv2.query.',),
+    wrapping='state_dict',
+)
 COATNET = Layout(
     name='timm',
     network='CoAtNet',
     signature=('stages.{i}.blocks.{j}.conv2_kxk.',),
 )
 # A layout with a longer signature stands before one whose signature it contains.
-LAYOUTS = (VAN_MMSEG, VAN, VAN_MMPRETRAIN, VAN_HF, CYCLEMLP, COATNET)
+LAYOUTS = (VAN_MMSEG, VAN, VAN_MMPRETRAIN, VAN_HF, CYCLEMLP, COATNET, SASA)
 PLAIN = Layout(name='plain', network='', signature=())
 
 
@@ -176,7 +183,7 @@ def _as_ours(layout: Layout, wrapping: str | None) -> Layout:
     return replace(layout, constants=_no_constants, wrapping=wrapping)
 
 
-# What can be written. mmvisattn.timm registers VAN and CycleMLP under our names.
+# What can be written. mmvisattn.timm registers VAN, CycleMLP and SASA under our names.
 TARGETS: dict[str, dict[str, Layout]] = {
     'VAN': {
         'mmvisattn': _as_ours(VAN, 'state_dict'),
@@ -191,6 +198,7 @@ TARGETS: dict[str, dict[str, Layout]] = {
         'timm': _as_ours(CYCLEMLP, None),
     },
     'CoAtNet': {'mmvisattn': _as_ours(COATNET, 'state_dict'), 'timm': COATNET},
+    'SASAResNet': {'mmvisattn': SASA, 'timm': _as_ours(SASA, None)},
 }
 
 
@@ -204,6 +212,7 @@ class Converted:
         network: Whose tensors they are; '' if that is not known.
         prefix: Where in the file they stood.
         dropped: The keys of the rest: other parts of a model, and constants.
+        constants: The constants among them, by our names.
     """
 
     state_dict: dict[str, Tensor]
@@ -211,6 +220,7 @@ class Converted:
     network: str
     prefix: str
     dropped: list[str]
+    constants: dict[str, Tensor]
 
     def __str__(self) -> str:
         place = f", under '{self.prefix}'" if self.prefix else ''
@@ -244,11 +254,12 @@ def convert(state_dict: dict[str, Tensor], prefix: str | None = None) -> Convert
         if name in ours:
             raise UserError(f'the file holds two tensors for {name}', got=f'{key} and another')
         ours[name] = tensor
+    constants = {}
     for name, constant in layout.constants(ours).items():
         if name in ours and torch.equal(ours[name].to(constant.dtype), constant):
-            del ours[name]
+            constants[name] = ours.pop(name)
             dropped.append(prefix + name)
-    return Converted(ours, layout.name, layout.network, prefix, dropped)
+    return Converted(ours, layout.name, layout.network, prefix, dropped, constants)
 
 
 def convert_inside(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -24,8 +24,8 @@ class Match:
         missing: In the module alone.
         unexpected: In the file alone.
         wrong_shape: In both, of different shapes.
-        foreign: Those of the unexpected that one of our backbones should have, were it the file's:
-            a deeper network's blocks, which fit a shallower one but for what is left over.
+        amiss: Those of the last three that belong to one of our backbones: what tells a file of
+            another network, such as a deeper one's, which fits but for the blocks left over.
     """
 
     matched: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Match:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     wrong_shape: list[str] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
+    amiss: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -72,14 +72,11 @@ class Match:
                 match.wrong_shape.append(key)
         ours, unbuilt = _backbones(module)
         for key in state_dict:
-            if key in own:
-                continue
-            if key.startswith((*heads, *unbuilt)):
-                match.dropped.append(key)
-                continue
-            match.unexpected.append(key)
-            if key.startswith(ours):
-                match.foreign.append(key)
+            if key not in own:
+                expected = key.startswith((*heads, *unbuilt))
+                (match.dropped if expected else match.unexpected).append(key)
+        strange = (*match.missing, *match.unexpected, *match.wrong_shape)
+        match.amiss = [key for key in strange if key.startswith(ours)]
         return match
 
     @property
@@ -115,6 +112,7 @@ def require_match(
     source: str,
     *,
     min_coverage: float = 1.0,
+    exact: bool = True,
     dropped: Iterable[str] = (),
     heads: tuple[str, ...] = (),
     note: str = '',
@@ -125,8 +123,8 @@ def require_match(
         module: The module that is to be loaded.
         state_dict: What the file holds.
         source: The file, for the message.
-        min_coverage: The share of the module's tensors that must be in the file and fit. If it is
-            all of them, the file must hold no others for one of our backbones either.
+        min_coverage: The share of the module's tensors that must be in the file and fit.
+        exact: Whether the file must hold the tensors of our backbones, all and no others.
         dropped: See `Match.of`.
         heads: See `Match.of`.
         note: What else the message should say of the file.
@@ -135,7 +133,7 @@ def require_match(
         UserError: Less than `min_coverage` fits; with the first keys of each kind.
     """
     match = Match.of(module, state_dict, dropped=dropped, heads=heads)
-    if match.coverage < min_coverage or (match.foreign and min_coverage == 1):
+    if match.coverage < min_coverage or (exact and match.amiss):
         raise UserError(
             f'{source} is not a checkpoint of this network',
             expected=f'{match.counts[1]} tensors of {type(module).__name__}',
@@ -147,10 +145,19 @@ def require_match(
 
 
 def _backbones(module: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Beginnings of the keys of our backbones in a model, and of those that they leave out."""
-    named = [('', module), *((f'{name}.', child) for name, child in module.named_children())]
-    ours = {name: child.unbuilt for name, child in named if hasattr(child, 'unbuilt')}
+    """Beginnings of the keys of our backbones in a model, and of those that they leave out.
+
+    A head expects its backbone's outputs normalised or not: only a backbone by itself may leave
+    the file's normalisation of an output out.
+    """
+    if _is_ours(module):
+        return ('',), (*module.unbuilt, *module.unbuilt_out_norms)
+    ours = {f'{n}.': child.unbuilt for n, child in module.named_children() if _is_ours(child)}
     return tuple(ours), tuple(name + start for name, starts in ours.items() for start in starts)
+
+
+def _is_ours(module: nn.Module) -> bool:
+    return hasattr(module, 'unbuilt')
 
 
 def _first(keys: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit, update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_INITIALIZERS
@@ -13,10 +14,10 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..registry import WEIGHT_INITIALIZERS
 from .download import sha256_of
-from .files import read_checkpoint, state_dict_of
+from .files import places_of, read_checkpoint, state_dict_of
 from .layouts import HEADS, Converted, convert
 from .match import Match, require_match
-from .zoo import locate
+from .zoo import locate, require_published_arch
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -31,6 +32,8 @@ class CheckedPretrained:
             its kind cannot hold (`new_in_dense` of the module) does not count.
         prefix: Where in the file the network stands, such as 'backbone.'; None finds out.
         sha256: The first digits that the file's sha256 must have, eight or more.
+        place: The key of the file to take, such as 'state_dict_ema' for averaged weights; None
+            takes 'state_dict' or 'model' where they are there.
 
     Raises:
         UserError: A share that is none, or too few digits.
@@ -43,6 +46,7 @@ class CheckedPretrained:
         min_coverage: float = 1.0,
         prefix: str | None = None,
         sha256: str | None = None,
+        place: str | None = None,
     ) -> None:
         if not 0 <= min_coverage <= 1:
             raise UserError('min_coverage is a share', expected='0 to 1', got=min_coverage)
@@ -54,6 +58,7 @@ class CheckedPretrained:
         self.min_coverage = min_coverage
         self.prefix = prefix
         self.sha256 = sha256
+        self.place = place
 
     def __call__(self, module: nn.Module) -> None:
         """Load the checkpoint into the module, and log what of it.
@@ -65,7 +70,7 @@ class CheckedPretrained:
         for child in module.children():
             if hasattr(child, 'init_weights') and not getattr(child, 'is_init', False):
                 child.init_weights()
-        path, weights, match = self._read(module)
+        path, weights, match, taken = self._read(module)
         before = _norm(module)
         wrong = set(match.wrong_shape)
         fit = {key: value for key, value in weights.state_dict.items() if key not in wrong}
@@ -77,6 +82,7 @@ class CheckedPretrained:
         print_log(
             f'Loaded {self.checkpoint}{where} into {type(module).__name__}\n'
             f'sha256: {sha256_of(path)}\n'
+            f'{taken}'
             f'{weights}\n{match}\n'
             f'coverage: {match.coverage:.1%} ({fitting} of {wanted} tensors)\n'
             f'parameter norm: {before:.6g} before, {_norm(module):.6g} after',
@@ -91,22 +97,42 @@ class CheckedPretrained:
         """
         return self._read(module)[2]
 
-    def _read(self, module: nn.Module) -> tuple[Path, Converted, Match]:
+    def _read(self, module: nn.Module) -> tuple[Path, Converted, Match, str]:
+        require_published_arch(self.checkpoint, module)
         path = locate(self.checkpoint, self.sha256)
-        weights = convert(state_dict_of(read_checkpoint(path)), self.prefix)
+        checkpoint = read_checkpoint(path)
+        weights = convert(state_dict_of(checkpoint, self.place), self.prefix)
         own = module.state_dict()
         for key in own.keys() & weights.state_dict.keys():
             weights.state_dict[key] = _in_shape_of(own[key], weights.state_dict[key])
+        _compare_constants(module, weights)
         match = require_match(
             module,
             weights.state_dict,
             self.checkpoint,
             min_coverage=self.min_coverage,
+            exact=self.min_coverage == 1,
             dropped=weights.dropped,
             heads=HEADS[weights.network],
             note=str(weights),
         )
-        return path, weights, match
+        places = [self.place or '', *places_of(checkpoint)]
+        places = list(dict.fromkeys(filter(None, places)))
+        others = f'; the file also holds {", ".join(places[1:])} (place=)' if places[1:] else ''
+        return path, weights, match, f'taken from: {places[0]}{others}\n' if places else ''
+
+
+def _compare_constants(module: nn.Module, weights: Converted) -> None:
+    """Let constants of the file that are not the module's show as unexpected, all others not."""
+    own = module.constants() if hasattr(module, 'constants') else {}
+    for name, constant in own.items():
+        theirs = weights.constants.get(name, weights.state_dict.get(name))
+        if theirs is None:
+            continue
+        if torch.equal(theirs.float(), constant.to(theirs.device)):
+            weights.state_dict.pop(name, None)
+        else:
+            weights.state_dict[name] = theirs
 
 
 def require_pretrained_match(module: nn.Module | None) -> Match | None:

@@ -14,8 +14,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from ..errors import UserError, did_you_mean
-from .download import fetch, file_name, is_url, require_sha256
+from .download import fetch, file_name, is_url, require_sha256, unpublished_name
 
 _ONEDL = 'https://mmassets.onedl.ai/mmclassification/v0/van'
 _MMCLS = 'https://download.openmmlab.com/mmclassification/v0/van'
@@ -135,7 +137,7 @@ def locate(source: str | Path, sha256: str | None = None) -> Path:
         mirrors = PUBLISHED[source].mirrors
         return fetch({url: sha256 or digits for url, digits in mirrors.items()})
     if is_url(source):
-        return fetch({source: sha256})
+        return fetch({source: sha256}, unpublished_name)
     path = Path(source).expanduser()
     if not path.is_file():
         raise UserError(
@@ -145,3 +147,22 @@ def locate(source: str | Path, sha256: str | None = None) -> Path:
         )
     require_sha256(path, sha256)
     return path
+
+
+def require_published_arch(source: str, module: nn.Module) -> None:
+    """Stop if a published name belongs to another architecture than a backbone of ours has.
+
+    Two may have tensors of the same names and shapes. A changed architecture has only those.
+
+    Raises:
+        UserError: It does.
+    """
+    published, arch = PUBLISHED.get(source), getattr(module, 'arch', None)
+    if published is None or arch is None or isinstance(arch, dict):
+        return
+    if (published.network, published.arch) != (type(module).__name__, str(arch).partition('.')[0]):
+        raise UserError(
+            f'{source} is published for another network',
+            expected=f'{published.network} {published.arch!r}',
+            got=f'{type(module).__name__} {arch!r}',
+        )

@@ -8,7 +8,7 @@ python tools/analysis_tools/get_flops.py van_b2 --shape 224
 import argparse
 
 from mmvisattn.analysis.complexity import complexity
-from mmvisattn.analysis.models import model_of
+from mmvisattn.analysis.models import has_second_stage, model_of
 from mmvisattn.errors import reported
 
 if __name__ == '__main__':
@@ -26,3 +26,5 @@ if __name__ == '__main__':
         model, forward = model_of(args.model)
         print(f'{args.model} at {height} x {width}')
         print(complexity(model, (3, height, width), forward))
+        if has_second_stage(model):
+            print('without the second stage, whose cost depends on what the first one finds')

@@ -29,3 +29,5 @@ if __name__ == '__main__':
         print(f'{args.src}: {read}')
         print(f'{len(read.state_dict)} tensors read, {len(read.dropped)} left out')
         print(f'{args.dst}: layout: {args.to}')
+        if (read.network, args.to) == ('CycleMLP', 'official') and not read.constants:
+            print('its offsets are those of the released networks (order, 1 x 3 and 3 x 1)')

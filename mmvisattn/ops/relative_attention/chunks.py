@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from ..tensors import piecewise
 
-# Logits of one chunk: 128 MiB in bfloat16, above what 512 x 512 pictures need at stride 16 with 12
-# heads and batch 4. A chunk has at least one row of queries.
-CHUNK_ELEMENTS = 2**26
+# Logits of one chunk for each picture of a batch: 32 MiB in float32, and twice that kept by a layer
+# in training, but only where all fit into one chunk. 384 x 384 pictures with 12 heads at stride 16
+# do; larger ones keep no logits at all. A chunk has at least one row of queries.
+CHUNK_ELEMENTS = 2**23
 
 
 def relative_attention(
@@ -30,9 +31,9 @@ def relative_attention(
     position: str,
 ) -> Tensor:
     """(N, heads, H * W, d) and (N, heads, H * W, dv) to (N, heads, H * W, dv)."""
-    n, heads, tokens, _ = query.shape
+    _, heads, tokens, _ = query.shape
     height, width = size
-    rows = max(1, CHUNK_ELEMENTS // max(1, n * heads * width * tokens))
+    rows = max(1, CHUNK_ELEMENTS // (heads * width * tokens))
     chunks = query.split(rows * width, dim=2)
     tables = [None] * len(chunks)
     if bias_table is not None:
