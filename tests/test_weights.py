@@ -24,7 +24,9 @@ from torch import nn
 
 from mmvisattn import backbones
 from mmvisattn.backbones import NAMES, VAN, CoAtNet, CycleMLP, SASAResNet
+from mmvisattn.engine import run as run_module
 from mmvisattn.engine.arguments import train_parser
+from mmvisattn.engine.config import load_config
 from mmvisattn.engine.run import train
 from mmvisattn.errors import UserError
 from mmvisattn.weights import (
@@ -636,6 +638,18 @@ def test_offsets_of_another_network_are_refused(tmp_path, arch):
     initialise(CycleMLP(small), tmp_path / 'cyclemlp.pth')
     said = refused(initialise, CycleMLP({**small, **arch}), tmp_path / 'cyclemlp.pth')
     assert re.search(r'unexpected +network.0.0.attn.sfc_h.offset', said)
+
+
+def test_an_official_file_with_offsets_passes_the_check_before_a_run(tmp_path):
+    """The backbone is built without memory there, the file's offsets are compared all the same."""
+    file, weights = tmp_path / 'cyclemlp.pth', CycleMLP('b1', out_norm=False).state_dict()
+    torch.save(dict(model=export(weights, 'official')), file)
+    config = ROOT / 'configs' / 'upernet_cyclemlp_b1_demo.py'
+    cfg = load_config(config, None)
+    run_module._use_pretrained(cfg.model, str(file))
+    run_module._check_backbone(cfg)
+    cfg.model.backbone.arch = dict(base='b1', order='paper')
+    assert 'sfc_h.offset' in refused(run_module._check_backbone, cfg)
 
 
 def test_averaged_weights_are_named_and_can_be_taken(tmp_path, monkeypatch):

@@ -163,9 +163,10 @@ def _check_backbone(cfg: Config) -> None:
         return
     if cfg.get('resume') and (cfg.get('load_from') or latest_checkpoint(cfg.work_dir)[0]):
         backbone = {**backbone, 'init_cfg': None}  # the checkpoint holds every weight
-    device = torch.device('meta' if _is_ours(backbone) else 'cpu')
-    with device, MODELS.switch_scope_and_registry(cfg.get('default_scope')) as scoped:
-        require_pretrained_match(scoped.build(backbone))
+    scope = MODELS.switch_scope_and_registry(cfg.get('default_scope'))
+    with torch.device('meta' if _is_ours(backbone) else 'cpu'), scope as models:
+        network = models.build(backbone)
+    require_pretrained_match(network)
 
 
 def _is_ours(backbone: dict) -> bool:
