@@ -28,7 +28,7 @@ from .base import BaseBackbone, drop_path_rates, length_of, one_of, resolve_arch
 
 
 class CycleFC(nn.Module):
-    """Section 3.2: a fully connected layer over channels, each read from a neighbouring pixel.
+    """A fully connected layer over channels (Figure 1), each read from a neighbouring pixel.
 
     (N, C, H, W) to (N, C, H, W). `step_size` (S_H, S_W) is the area that the channels cycle
     through; `order` is the released code's or the paper's (see `mmvisattn.ops.cycle_fc`).
@@ -62,7 +62,7 @@ class Mlp(nn.Module):
 
 
 class CycleMixer(nn.Module):
-    """The spatial half of a block (Figure 3): CycleFC along each axis and a channel FC, weighted.
+    """The spatial half of a block: CycleFC along each axis and a channel FC, weighted.
 
     (N, H, W, C) to (N, H, W, C). Without `reweight` the three branches are added.
     """

@@ -30,7 +30,7 @@ POSITIONS = ('relative', 'absolute', 'none')
 
 
 class LocalAttention(nn.Module):
-    """Section 3: every pixel attends to the k x k pixels around it (equations 2 and 3).
+    """Every pixel attends to the k x k pixels around it (section 2.2).
 
     (N, C_in, H, W) to (N, C, H, W). The arguments are those of `SASAResNet`'s arch.
     """

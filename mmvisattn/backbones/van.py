@@ -26,7 +26,7 @@ from .base import BaseBackbone, drop_path_rates, one_of, resolve_arch
 
 
 class LargeKernelAttention(nn.Module):
-    """Section 3.2: a K x K convolution as three cheap ones, whose result gates the input.
+    """A K x K convolution as three cheap ones, whose result gates the input (Figure 3).
 
     (N, C, H, W) to (N, C, H, W): depthwise, depthwise with dilation, 1 x 1, product; for K = 21
     and dilation 3 the kernels are 5 x 5 and 7 x 7. The arguments are those of `VAN`'s arch.
@@ -45,7 +45,7 @@ class LargeKernelAttention(nn.Module):
             raise UserError(
                 'VAN: convs is a list', expected="such as ('depthwise', 'pointwise')", got=convs
             )
-        small, large = 2 * dilation - 1, math.ceil(kernel_size / dilation)  # section 3.2
+        small, large = 2 * dilation - 1, math.ceil(kernel_size / dilation)  # the paper's rule
         depthwise = dict(padding='same', groups=channels)
         build = dict(
             depthwise=lambda: nn.Conv2d(channels, channels, small, **depthwise),

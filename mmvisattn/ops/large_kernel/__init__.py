@@ -1,4 +1,4 @@
-"""Large kernel attention (VAN, Guo et al., CVMJ 2023, arXiv:2202.09741, section 3.2)."""
+"""Large kernel attention (VAN, Guo et al., CVMJ 2023, arXiv:2202.09741, Figure 3)."""
 
 from __future__ import annotations
 
