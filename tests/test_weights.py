@@ -620,6 +620,8 @@ def test_fine_tuning_takes_a_backbone_whole_or_not_at_all():
         assert 'not a checkpoint' in refused(fine_tune, model([1, 2, 1, 1]), model(depths))
     raw, normalised = model([1, 1, 1, 1], out_norm=False), model([1, 1, 1, 1])
     assert 'backbone.norm4' in refused(fine_tune, raw, normalised), 'the head expects it'
+    with_head = {**normalised.state_dict(), 'backbone.head.weight': torch.ones(9, 32)}
+    assert require_match(normalised, with_head, 'file').dropped == ['backbone.head.weight']
     fewer = model([1, 1, 1, 1], out_indices=(0, 1))
     assert fine_tune(fewer, normalised).amiss == []
 

@@ -18,6 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import UserError, did_you_mean
 from ..layers import LayerNorm2d, recompute
 
+# How the names begin of what classification networks have after their stages.
+CLASSIFIERS = ('norm.', 'head.', 'fc.')
+
 
 class BaseBackbone(BaseModule):
     """What the backbones share: outputs, freezing, depths of layers and gradient checkpointing.
@@ -124,12 +127,14 @@ class BaseBackbone(BaseModule):
     def unbuilt(self) -> tuple[str, ...]:
         """Prefixes of parameters that a checkpoint of the architecture may hold for nothing.
 
-        They belong to stages after the last output, or normalise outputs that are not returned.
+        They belong to stages after the last output, normalise outputs that are not returned, or
+        classify: segmentors have been published with the head of their backbone still in it.
         """
         stages = range(self.num_stages_of_arch)
         late = (p for stage in stages[self.num_stages :] for p in self.stage_prefixes(stage))
         others = (stage for stage in stages if stage not in self.out_indices)
-        return (*late, *(f'{self.out_norm_name(stage)}.' for stage in others))
+        norms = (f'{self.out_norm_name(stage)}.' for stage in others)
+        return (*late, *norms, *CLASSIFIERS)
 
     @property
     def unbuilt_out_norms(self) -> tuple[str, ...]:
