@@ -15,7 +15,7 @@ ARROWS = {
     'ops': {'errors'},
     'layers': {'errors', 'ops'},
     'backbones': {'errors', 'registry', 'layers', 'ops'},
-    'weights': {'errors', 'registry'},
+    'weights': {'errors', 'registry', 'ops'},
     'datasets': {'errors'},
     'doctor': {'__version__'},
     'engine': {'errors', 'datasets', 'doctor', 'weights'},

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, did_you_mean
+from ..ops import cycle_offsets
 
 # The classifier in our names, and all that a classification network has and a backbone has not.
 CLASSIFIER = {'VAN': 'head.', 'CycleMLP': 'head.', 'CoAtNet': 'head.fc.', 'SASAResNet': 'fc.'}
@@ -67,17 +68,16 @@ class Layout:
     wrapping: str | None = None
 
 
-def cycle_offsets(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The release's `offset` buffers: the step of each input channel of a CycleFC, as (y, x).
+def _released_offsets(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The release's `offset` buffers, (y, x) for each input channel of a CycleFC.
 
-    `gen_offset` in cycle_mlp.py: channel c reads its neighbour at (c + k // 2) % k - k // 2 along
-    the width in `sfc_h`, whose kernel is (1, 3), and along the height in `sfc_w`, (3, 1); k = 3.
+    Channels look along the width in `sfc_h`, whose step is (1, 3), along the height in `sfc_w`.
     """
     offsets = {}
     for name, weight in weights.items():
         if found := re.search(r'\.attn\.sfc_([hw])\.weight$', name):
-            steps = torch.zeros(weight.shape[1], 2, dtype=weight.dtype)
-            steps[:, 'wh'.index(found[1])] = (torch.arange(weight.shape[1]) + 1) % 3 - 1.0
+            step_size = (1, 3) if found[1] == 'h' else (3, 1)
+            steps = cycle_offsets(weight.shape[1], step_size, 'released').to(weight.dtype)
             offsets[name.removesuffix('weight') + 'offset'] = steps.reshape(1, -1, 1, 1)
     return offsets
 
@@ -160,7 +160,7 @@ CYCLEMLP = Layout(
     name='official',
     network='CycleMLP',
     signature=('network.{i}.{j}.attn.sfc_h.',),
-    constants=cycle_offsets,
+    constants=_released_offsets,
     wrapping='model',
 )
 SASA = Layout(
