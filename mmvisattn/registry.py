@@ -4,7 +4,10 @@ MMEngine imports `<scope>.registry` by that very name and hides an ImportError r
 so this file imports MMEngine and nothing else.
 """
 
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
@@ -16,4 +19,19 @@ WEIGHT_INITIALIZERS = Registry(
     parent=MMENGINE_WEIGHT_INITIALIZERS,
     scope='mmvisattn',
     locations=['mmvisattn.weights'],
+)
+OPTIM_WRAPPERS = Registry(
+    'optimizer wrapper',
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope='mmvisattn',
+    locations=['mmvisattn.engine.optim'],
+)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmvisattn',
+    locations=['mmvisattn.engine.optim'],
+)
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, scope='mmvisattn', locations=['mmvisattn.engine.results']
 )

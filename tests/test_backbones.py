@@ -12,6 +12,7 @@ import timm
 import torch
 import torchvision
 from conftest import run
+from mmcv.ops import RoIAlign
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor
 from mmpretrain.models import VAN as OtherVAN
@@ -106,7 +107,22 @@ def test_every_architecture_declares_what_it_returns(name):
     assert [tuple(m.shape[-2:]) for m in maps] == sizes((97, 130), network.out_strides)
 
 
-@pytest.mark.parametrize('network', {network for network, _ in NAMES.values()})
+@main_networks
+def test_mmcvs_roi_align_reads_what_is_returned(name):
+    """It takes a map whose channels lie last for a contiguous one; torchvision's does not."""
+    maps = build(name).eval()(torch.rand(1, 3, 64, 64))
+    boxes = torch.tensor([[0.0, 3, 5, 40, 50], [0.0, 10, 0, 60, 33]])
+    for x, stride in zip(maps, (4, 8, 16, 32), strict=True):
+        assert x.is_contiguous()
+        neck = torch.nn.Conv2d(x.shape[1], 8, 1)(x)
+        theirs = torchvision.ops.roi_align(neck, boxes, 7, 1 / stride, aligned=True)
+        # the same sums in another order
+        torch.testing.assert_close(
+            RoIAlign(7, 1 / stride)(neck, boxes), theirs, rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize('network', dict.fromkeys(network for network, _ in NAMES.values()))
 def test_examples_are_true(network):
     module = sys.modules[network.__module__]
     results = doctest.testmod(module, extraglobs=dict(torch=torch))

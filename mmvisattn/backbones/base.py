@@ -153,7 +153,16 @@ class BaseBackbone(BaseModule):
                 x = self.run_block(block, x)
             if stage in self.out_indices:
                 maps.append(x if norm is None else norm(x))
-        return tuple(maps)
+        return self.returned(maps)
+
+    @staticmethod
+    def returned(maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The maps as they are handed out: contiguous in memory.
+
+        Inside a network channels may come last, which is faster; but a neck hands that on, and
+        mmcv's RoIAlign reads such a map as if it were contiguous, without an error.
+        """
+        return tuple(x.contiguous() for x in maps)
 
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         """`block(x)`, with gradient checkpointing if `with_cp` asks for it."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn.bricks import DropPath
+from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -90,6 +91,91 @@ class LocalAttention(nn.Module):
         return f'kernel_size={self.kernel_size}, num_heads={self.num_heads}, {self.position}'
 
 
+def stride_pool(stride: int) -> nn.Module:
+    """What takes the stride after attention, which keeps a map's size (section 3.1)."""
+    if stride == 1:
+        return nn.Identity()
+    return nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
+
+
+class LocalAttention2d(LocalAttention):
+    """Local attention in the place of a 3 x 3 convolution of a neck or head (section 4.2).
+
+    (N, C_in, H, W) to (N, C, H / stride, W / stride), sizes rounded up as the convolution's are.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C.
+        stride: 1 or 2.
+        bias: Whether a number for each channel is added to the output.
+        window: The pixels around each that it attends to, in each direction.
+        attention: The other arguments of `LocalAttention`.
+    """
+
+    # What mmcv's ConvModule reads of a convolution.
+    dilation, groups, transposed, output_padding = (1, 1), 1, False, (0, 0)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        bias: bool = True,
+        window: int = 7,
+        **attention: object,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=window, **attention)
+        self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.pool = stride_pool(stride)
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The projection to values: what the libraries' initialisers fill (section 4.2)."""
+        return self.value.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(super().forward(x)).contiguous()  # for mmcv's RoIAlign, see base.py
+        return x if self.bias is None else x + self.bias[:, None, None]
+
+
+@MODELS.register_module('LocalAttention2d')
+def attention_or_pointwise(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    bias: bool = True,
+    padding_mode: str = 'zeros',
+    **attention: object,
+) -> nn.Module:
+    """`conv_cfg=dict(type='mmvisattn.LocalAttention2d')`: attention for 3 x 3 convolutions.
+
+    The arguments are `nn.Conv2d`'s, and by name `LocalAttention2d`'s. A 1 x 1 convolution is one.
+
+    Raises:
+        UserError: A convolution of another kind.
+    """
+    kernel_size, stride = to_2tuple(kernel_size), to_2tuple(stride)
+    padding, dilation = to_2tuple(padding), to_2tuple(dilation)
+    if kernel_size == (1, 1):
+        return nn.Conv2d(
+            in_channels, out_channels, 1, stride, padding, dilation, groups, bias, padding_mode
+        )
+    same = padding == (1, 1) == dilation and stride in ((1, 1), (2, 2))
+    if kernel_size != (3, 3) or not same or groups != 1 or padding_mode != 'zeros':
+        raise UserError(
+            'SASA: local attention does not take the place of this convolution',
+            expected='1 x 1; or 3 x 3 of stride 1 or 2, padding 1, dilation 1 and one group',
+            got=f'kernel_size={kernel_size}, stride={stride}, padding={padding}, '
+            f'dilation={dilation}, groups={groups}, padding_mode={padding_mode!r}',
+        )
+    return LocalAttention2d(in_channels, out_channels, stride[0], bias, **attention)
+
+
 class Bottleneck(nn.Module):
     """A bottleneck of ResNet whose 3 x 3 convolution may be local attention.
 
@@ -108,8 +194,7 @@ class Bottleneck(nn.Module):
             self.pool = nn.Identity()
         else:
             self.conv2 = LocalAttention(width, width, **attention)
-            pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
-            self.pool = pool if stride == 2 else nn.Identity()
+            self.pool = stride_pool(stride)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(channels)

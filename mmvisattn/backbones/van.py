@@ -264,4 +264,4 @@ class VAN(BaseBackbone):
             x = x if norm is None else norm(x)  # the next stage reads the normalised map
             if stage in self.out_indices:
                 maps.append(x if self.normalised_outputs else raw)
-        return tuple(maps)
+        return self.returned(maps)
