@@ -8,19 +8,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmvisattn.datasets.scenes import make_ade20k
+from mmvisattn.datasets.demo import make_data
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
 DEMO_CONFIG = 'configs/upernet_van_b0_demo.py'
 
-torch.set_num_threads(2)
+# Beside others (pytest -n), a test and the tools it runs keep to one core.
+THREADS = 1 if 'PYTEST_XDIST_WORKER' in os.environ else 2
+os.environ['OMP_NUM_THREADS'] = str(THREADS)
+torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope='session')
 def ade20k(tmp_path_factory):
     """Eight scenes to train on and four to validate on, in ADE20K's layout."""
-    return make_ade20k(tmp_path_factory.mktemp('data') / 'ade20k', num_train=8, num_val=4)
+    return make_data('ade20k', tmp_path_factory.mktemp('data') / 'ade20k', num_train=8, num_val=4)
+
+
+@pytest.fixture(scope='session')
+def coco(tmp_path_factory):
+    """Sixteen traffic scenes to train on and four to validate on, in COCO's layout."""
+    return make_data('coco', tmp_path_factory.mktemp('data') / 'coco', num_train=16, num_val=4)
 
 
 @pytest.fixture(scope='session')

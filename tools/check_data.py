@@ -1,17 +1,28 @@
 """Check a data set's folder before training.
 
-python tools/check_data.py ade20k|coco FOLDER
+python tools/check_data.py ade20k|coco|coco_panoptic|imagenet FOLDER
 
-Opens every picture and label map, says what is missing or wrong, and ends with
+Opens every picture and annotation, says what is missing or wrong, and ends with
 status 1 if anything is. The layouts are described in docs/data.md.
 """
 
 import argparse
 import sys
 
-from mmvisattn.datasets.checks import check_ade20k, check_coco
+from mmvisattn.datasets.checks import (
+    check_ade20k,
+    check_coco,
+    check_coco_panoptic,
+    check_imagenet,
+)
+from mmvisattn.datasets.checks.report import SHOWN
 
-CHECKS = {'ade20k': check_ade20k, 'coco': check_coco}
+CHECKS = {
+    'ade20k': check_ade20k,
+    'coco': check_coco,
+    'coco_panoptic': check_coco_panoptic,
+    'imagenet': check_imagenet,
+}
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(
@@ -22,7 +33,18 @@ if __name__ == '__main__':
     parser.add_argument(
         '--sample', type=int, metavar='N', help='open N pictures of each split instead of all'
     )
+    parser.add_argument(
+        '--splits', nargs='+', metavar='SPLIT', help='their names, where they are not the usual'
+    )
+    parser.add_argument('--all', action='store_true', help='name every file and id, not the first')
     args = parser.parse_args()
-    problems = CHECKS[args.layout](args.folder, sample=args.sample)
-    print('\n'.join(problems) or f'{args.folder}: all is well')
-    sys.exit(bool(problems))
+    if args.splits and args.layout == 'ade20k':
+        parser.error('--splits: those of ADE20K are fixed')
+    report = CHECKS[args.layout](
+        args.folder, sample=args.sample, **({'splits': args.splits} if args.splits else {})
+    )
+    shown = None if args.all else SHOWN
+    for note in report.sentences(legal=True, shown=shown):
+        print('note:', note)
+    print('\n'.join(report.sentences(shown=shown)) or f'{args.folder}: all is well')
+    sys.exit(bool(report))

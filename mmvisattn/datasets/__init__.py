@@ -2,3 +2,7 @@
 
 The data sets themselves are those of mmseg, mmdet, mmpose and mmpretrain.
 """
+
+from .panopticapi import provide
+
+provide()  # before anything imports mmdet, which looks once
