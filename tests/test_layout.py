@@ -18,7 +18,7 @@ ARROWS = {
     'weights': {'errors', 'registry', 'ops'},
     'datasets': {'errors'},
     'doctor': {'__version__'},
-    'engine': {'errors', 'datasets', 'doctor', 'weights'},
+    'engine': {'errors', 'registry', 'datasets', 'doctor', 'weights'},
     'analysis': {'errors', 'ops', 'backbones', 'engine'},
     'timm': {'errors', 'backbones', 'weights'},
 }

@@ -382,6 +382,7 @@ def test_a_bad_picture_in_training_is_named(ade20k, tmp_path):
 
 @pytest.mark.parametrize('tool', ['train.py', 'test.py', 'check_data.py', 'make_demo_data.py',
                                   'analysis_tools/draw_results.py',
+                                  'analysis_tools/eval_results.py',
                                   'model_converters/convert.py'])  # fmt: skip
 def test_help_fits_a_terminal(tool):
     done = run_tool(tool, '--help', env={'COLUMNS': '80'})

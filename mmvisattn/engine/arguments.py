@@ -60,13 +60,33 @@ def train_parser() -> argparse.ArgumentParser:
         nargs='?',
         const='fp16',
         choices=['fp16', 'bf16'],
-        help='mixed precision (needs a GPU); alone it means fp16',
+        help='mixed precision: fp16 (on a GPU), which --amp alone means, or bf16',
+    )
+    parser.add_argument(
+        '--ema',
+        nargs='?',
+        const=True,
+        type=_momentum,
+        metavar='MOMENTUM',
+        help='validate and save an average of the weights, of which the newest are this share '
+        '(default 0.0002: a decay of 0.9998)',
+    )
+    parser.add_argument(
+        '--accumulate',
+        type=_count,
+        metavar='N',
+        help='step after N batches, as if they were one',
+    )
+    parser.add_argument(
+        '--grad-checkpoint',
+        action='store_true',
+        help='compute the activations of the backbone again instead of keeping them: less memory',
     )
     parser.add_argument('--compile', action='store_true', help='compile the backbone')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate with the total batch size',
+        help='scale the learning rate with the number of pictures in a step',
     )
     parser.add_argument('--no-validate', action='store_true', help='do not validate while training')
     parser.add_argument('--seed', type=int, help='random seed (default: a new one each run)')
@@ -86,8 +106,14 @@ def test_parser() -> argparse.ArgumentParser:
     """Arguments of tools/test.py."""
     parser = _parser('Test a network and print its metrics.')
     parser.add_argument('checkpoint', help='checkpoint file or URL, or the work dir')
-    parser.add_argument('--tta', action='store_true', help='test at several scales and flipped')
-    parser.add_argument('--out', metavar='DIR', help='write the predictions here')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: flipped, and at several scales (segmentation)',
+    )
+    parser.add_argument(
+        '--out', metavar='DIR', help='write the predictions here, in the format of the data set'
+    )
     parser.add_argument('--show-dir', metavar='DIR', help='write painted pictures here')
     parser.add_argument('--show', action='store_true', help='show painted pictures in a window')
     parser.add_argument(
@@ -99,6 +125,25 @@ def test_parser() -> argparse.ArgumentParser:
     _renamed(parser, '--dump', '--out DIR')
     _renamed(parser, '--gpu-collect', 'nothing: it is chosen by itself')
     return parser
+
+
+def _momentum(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 0.5:
+        raise argparse.ArgumentTypeError(
+            'expected the share of the newest weights, above 0 and at most 0.5 '
+            f"(a decay of 0.9998 is 0.0002), got '{text}'"
+        )
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{text}'")
+    return int(text)
 
 
 def _parser(description: str) -> argparse.ArgumentParser:

@@ -1,17 +1,20 @@
 """Read a config: find it, carry its short settings, refuse what nothing would read.
 
-Three settings may stand alone in `--cfg-options`, and at the top of a config that lists them in its
-`short_settings`, as ours do (elsewhere they may be a helper's name). `configs/_base_` leaves them
-unset, and each is carried to every place that needs it:
+Some settings may stand alone in `--cfg-options`, and at the top of a config that lists them in its
+`short_settings`, as ours do (elsewhere they may be a helper's name). Each is carried to every place
+that needs it:
 
-- `data_root`: the folder of every data set;
+- `data_root`: the folder of every data set, and of the files that metrics read;
 - `classes`: the class list of every data set and the number of outputs of every head;
-- `max_iters`: the length of training; the learning-rate schedule stretches with it.
+- `thing_classes`, `stuff_classes`: the same for panoptic segmentation;
+- `bbox_file`: the boxes of a detector, for poses to be looked for in;
+- `max_epochs`, `max_iters`: the length of training; the learning-rate schedule stretches with it;
+- `layer_decay_rate`: what multiplies the learning rate of each layer below the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -19,14 +22,24 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 from ..errors import UserError, did_you_mean
+from .optim import checked_rate
 from .spelling import check_options, check_spelling
 
-SHORT_SETTINGS = ('data_root', 'classes', 'max_iters')
+SHORT_SETTINGS = (
+    'data_root', 'classes', 'thing_classes', 'stuff_classes', 'bbox_file', 'max_epochs',
+    'max_iters', 'layer_decay_rate',
+)  # fmt: skip
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+LAYER_DECAY = 'mmvisattn.LayerDecayOptimWrapperConstructor'
+EVALUATORS = ('val_evaluator', 'test_evaluator')
+# A warm-up is cut to this part of the training, where that is given in iterations.
+WARM_UP_SHARE = 10
 
 
-def load_config(path: str | Path, options: dict | None = None) -> Config:
+def load_config(path: str | Path, options: dict | None = None, launcher: str = 'none') -> Config:
     """The config in a file, with `options` ({'dotted.key': value}) merged in and checked.
+
+    Without a launcher, which starts several processes, or without a GPU, SyncBN becomes BN.
 
     Raises:
         UserError: No such file, a file that is no config, or a key that nothing would read.
@@ -37,7 +50,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
     options = dict(options or {})
     _carry(cfg, {name: cfg.get(name) for name in cfg.get('short_settings', ())})
     _carry(cfg, {name: options.pop(name) for name in SHORT_SETTINGS if name in options})
-    check_options(cfg, options)
+    check_options(cfg, options, SHORT_SETTINGS)
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError) as error:
@@ -45,7 +58,7 @@ def load_config(path: str | Path, options: dict | None = None) -> Config:
             '--cfg-options names a place that the config does not have',
             got=f'{", ".join(options)}: {error}',
         ) from error
-    if not torch.cuda.is_available():
+    if launcher == 'none' or not torch.cuda.is_available():
         _without_sync_bn(cfg)
     check_spelling(cfg)
     return cfg
@@ -89,52 +102,177 @@ def _unwrapped(dataset: dict) -> Iterator[dict]:
 
 def _carry(cfg: Config, settings: dict) -> None:
     settings = {name: value for name, value in settings.items() if value is not None}
+    for name, value in settings.items():
+        cfg[name] = value
     if 'data_root' in settings:
-        cfg.data_root = settings['data_root']
-        for dataset in dataset_configs(cfg):
-            dataset.data_root = str(settings['data_root'])
+        _move_data(cfg, str(settings['data_root']))
     if 'classes' in settings:
-        classes = settings['classes']
-        cfg.classes = [classes] if isinstance(classes, str) else list(classes)
-        for dataset in dataset_configs(cfg):
-            dataset.metainfo = {**dataset.get('metainfo', {}), 'classes': cfg.classes}
-        for part in _dicts(cfg.model):
-            if 'num_classes' in part:
-                part.num_classes = len(cfg.classes)
-    if 'max_iters' in settings:
-        cfg.max_iters = settings['max_iters']
-        _stretch_schedule(cfg, cfg.max_iters)
+        _set_classes(cfg, _names(settings['classes']))
+    panoptic = {'thing_classes', 'stuff_classes'} & set(settings)
+    if panoptic:
+        _set_panoptic_classes(cfg, {name: _names(settings[name]) for name in panoptic})
+    if 'bbox_file' in settings:
+        for dataset in dataset_configs(cfg, ('val_dataloader', 'test_dataloader')):
+            dataset.bbox_file = settings['bbox_file']
+    for unit in ('max_epochs', 'max_iters'):
+        if unit in settings:
+            set_length(cfg, unit, settings[unit])
+    if 'layer_decay_rate' in settings:
+        _decay_by_layer(cfg, settings['layer_decay_rate'])
 
 
-def _stretch_schedule(cfg: Config, max_iters: int) -> None:
-    """Scale the learning-rate schedule to this length; validate and save at the end at least."""
-    if not isinstance(max_iters, int) or max_iters < 1:
-        raise UserError('max_iters counts iterations', expected='1 or more', got=max_iters)
-    if 'max_iters' not in cfg.train_cfg:
-        raise UserError('max_iters: this config counts its training in epochs')
-    schedulers = cfg.get('param_scheduler') or []
-    schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
-    ends = [s.end for s in schedulers if s.get('end') and not s.get('by_epoch', True)]
-    stretch = max_iters / max(ends, default=cfg.train_cfg.max_iters)
+def _decay_by_layer(cfg: Config, rate: float) -> None:
+    """Let learning rates decay with depth, beside what the config says of its parameters."""
+    constructor = cfg.optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
+    if constructor not in ('DefaultOptimWrapperConstructor', LAYER_DECAY):
+        raise UserError(
+            'layer_decay_rate: this config builds its optimizer in another way',
+            expected='no optim_wrapper.constructor',
+            got=constructor,
+        )
+    paramwise_cfg = cfg.optim_wrapper.get('paramwise_cfg') or {}
+    cfg.optim_wrapper.constructor = LAYER_DECAY
+    cfg.optim_wrapper.paramwise_cfg = {**paramwise_cfg, 'layer_decay_rate': checked_rate(rate)}
+
+
+def _names(classes: str | Sequence[str]) -> list[str]:
+    return [classes] if isinstance(classes, str) else list(classes)
+
+
+def _move_data(cfg: Config, root: str) -> None:
+    """Name another folder for every data set, and for the files of metrics that lay in the old."""
+    datasets = list(dataset_configs(cfg))
+    metrics = [cfg[name] for name in EVALUATORS if cfg.get(name)]
+    old_roots = {dataset.data_root for dataset in datasets if dataset.get('data_root')}
+    moved = {  # by place, since two names may stand for one dict
+        (id(place), key): (place, key, f'{root.rstrip("/")}/{Path(value).relative_to(old)}')
+        for place in _dicts([datasets, metrics])
+        for key, value in place.items()
+        for old in old_roots
+        if key != 'data_root' and isinstance(value, str) and Path(value).is_relative_to(old)
+    }
+    for place, key, path in moved.values():
+        place[key] = path + '/' * place[key].endswith('/')
+    for dataset in datasets:
+        dataset.data_root = root
+
+
+def _set_classes(cfg: Config, classes: list[str]) -> None:
+    cfg.classes = classes
+    for dataset in dataset_configs(cfg):
+        dataset.metainfo = {**dataset.get('metainfo', {}), 'classes': classes}
+    for part in _dicts(cfg.model):
+        if 'num_classes' in part:
+            part.num_classes = len(classes)
+
+
+def _set_panoptic_classes(cfg: Config, given: dict[str, list[str]]) -> None:
+    """Give data sets and heads these things and stuff; what is not countable has no box head."""
+    if set(given) != {'thing_classes', 'stuff_classes'}:
+        raise UserError(
+            'panoptic classes are things and stuff',
+            expected='thing_classes and stuff_classes (one of them may be [])',
+            got=', '.join(given),
+        )
+    things, stuff = given['thing_classes'], given['stuff_classes']
+    for dataset in dataset_configs(cfg):
+        dataset.metainfo = {**dataset.get('metainfo', {}), **given, 'classes': things + stuff}
+    for part in _dicts(cfg.model):
+        counts = dict(
+            num_classes=len(things), num_things_classes=len(things), num_stuff_classes=len(stuff)
+        )
+        part.update({key: count for key, count in counts.items() if key in part})
+        if 'class_weight' in part:  # Mask2Former's: one for each class, the last for "nothing"
+            part.class_weight = [1.0] * (len(things) + len(stuff)) + part.class_weight[-1:]
+
+
+def set_length(cfg: Config, unit: str, length: int) -> None:
+    """Train for so many epochs or iterations; the learning-rate schedule stretches with it.
+
+    A config that counts in epochs may be given a number of iterations: it counts in iterations
+    then, its warm-up as long a part of the whole as it may be.
+
+    Args:
+        cfg: The config, changed in place. It validates and saves at the end at least.
+        unit: 'max_epochs' or 'max_iters'.
+        length: How many.
+
+    Raises:
+        UserError: Not a positive number, or epochs for a config that counts in iterations.
+    """
+    if not isinstance(length, int) or length < 1:
+        raise UserError(f'{unit} counts {unit[4:]}', expected='1 or more', got=length)
+    if unit not in cfg.train_cfg:
+        if unit == 'max_epochs':
+            raise UserError(
+                'max_epochs: this config counts its training in iterations', do='give max_iters'
+            )
+        _count_iterations(cfg, length)
+    schedulers = _schedulers(cfg)
+    in_epochs = unit == 'max_epochs'
+    ends = [s.end for s in schedulers if s.get('end') and s.get('by_epoch', True) == in_epochs]
+    stretch = length / max(ends, default=cfg.train_cfg[unit])
     for scheduler in schedulers:
-        for edge in ('begin', 'end', 'T_max'):
-            if scheduler.get(edge):
-                # MMEngine's LinearLR never leaves its first value if it has one iteration only.
-                scheduler[edge] = max(2, round(scheduler[edge] * stretch))
-        if 'milestones' in scheduler:
-            scheduler.milestones = [round(m * stretch) for m in scheduler.milestones]
-    cfg.param_scheduler = [s for s in schedulers if s.get('begin', 0) < s.get('end', max_iters + 2)]
-    cfg.train_cfg.max_iters = max_iters
-    saving = cfg.get('default_hooks', {}).get('checkpoint', {})
-    for part, interval in ((cfg.train_cfg, 'val_interval'), (saving, 'interval')):
+        # MMEngine's LinearLR never leaves its first value if it has one iteration only.
+        _scale_scheduler(scheduler, stretch, 1 if scheduler.get('by_epoch', True) else 2)
+    cfg.param_scheduler = [s for s in schedulers if s.get('begin', 0) < s.get('end', length + 2)]
+    cfg.train_cfg[unit] = length
+    for part, interval in ((cfg.train_cfg, 'val_interval'), (_saving(cfg), 'interval')):
         if interval in part:
-            part[interval] = min(part[interval], max_iters)
+            part[interval] = min(part[interval], length)
+
+
+def _count_iterations(cfg: Config, max_iters: int) -> None:
+    """Turn a config that counts in epochs into one of as many iterations."""
+    epochs = cfg.train_cfg.max_epochs
+    stretch = max_iters / epochs
+    longest = max_iters // WARM_UP_SHARE
+    for scheduler in _schedulers(cfg):
+        scheduler.pop('convert_to_iter_based', None)
+        if scheduler.get('by_epoch', True):
+            scheduler.setdefault('end', epochs)
+            _scale_scheduler(scheduler, stretch, 1)
+            scheduler.by_epoch = False
+        elif scheduler.get('end', 0) > longest:
+            scheduler.end = max(2, longest)
+    cfg.train_cfg = dict(
+        type='IterBasedTrainLoop',
+        max_iters=max_iters,
+        val_interval=max(1, round(cfg.train_cfg.get('val_interval', 1) * stretch)),
+    )
+    saving = _saving(cfg)
+    saving.update(by_epoch=False, interval=max(1, round(saving.get('interval', 1) * stretch)))
+    cfg.setdefault('log_processor', {}).update(by_epoch=False)
+    if 'logger' in cfg.get('default_hooks', {}):
+        cfg.default_hooks.logger.log_metric_by_epoch = False
+    sampler = cfg.train_dataloader.get('sampler') or {}
+    if sampler.get('type') == 'DefaultSampler':
+        sampler.pop('round_up', None)
+        sampler.type = 'InfiniteSampler'
+
+
+def _scale_scheduler(scheduler: dict, stretch: float, shortest: int) -> None:
+    for edge in ('begin', 'end', 'T_max'):
+        if scheduler.get(edge):
+            scheduler[edge] = max(shortest, round(scheduler[edge] * stretch))
+    if 'milestones' in scheduler:
+        scheduler.milestones = [round(m * stretch) for m in scheduler.milestones]
+
+
+def _schedulers(cfg: Config) -> list:
+    schedulers = cfg.get('param_scheduler') or []
+    return schedulers if isinstance(schedulers, list) else [schedulers]
+
+
+def _saving(cfg: Config) -> dict:
+    """The checkpoint hook's settings."""
+    return cfg.get('default_hooks', {}).get('checkpoint', {})
 
 
 def _without_sync_bn(cfg: Config) -> None:
-    """PyTorch's SyncBN runs on GPUs only; between CPU processes BatchNorm takes its place."""
+    """One process has nothing to synchronise, and PyTorch's SyncBN runs on GPUs only."""
     for part in _dicts(cfg.model):
-        if part.get('type') == 'SyncBN':
+        if part.get('type') in ('SyncBN', 'MMSyncBN'):
             part['type'] = 'BN'
 
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import MODELS
 
 from .. import doctor
-from ..datasets.checks import check_segmentation
 from ..errors import UserError
 from ..weights import read_checkpoint, require_pretrained_match
 from .checkpoint import latest_checkpoint
-from .config import dataset_configs, load_config
+from .config import load_config
+from .datasets_check import check_datasets
 from .launch import init_distributed, leave_distributed
+from .results import complete_or_absent, write_predictions
 from .runner import Runner
-
-OPENED_BEFORE_START = 4  # pictures of each split; tools/check_data.py opens all
+from .skipped import allowed_share
+from .switches import apply_switches, is_ema
+from .tta import use_tta
 
 
 def train(args: argparse.Namespace) -> None:
@@ -29,29 +30,11 @@ def train(args: argparse.Namespace) -> None:
         UserError: Bad input, before anything is written.
     """
     cfg = _config(args)
-    if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    apply_switches(cfg, args)
     if args.pretrained:
         _use_pretrained(cfg.model, args.pretrained)
-    if args.amp:
-        _use_amp(cfg, args.amp)
-    if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise UserError(
-                '--auto-scale-lr: the config does not say for which batch size its rate is meant',
-                expected='auto_scale_lr=dict(base_batch_size=...)',
-            )
-        cfg.auto_scale_lr.enable = True
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-    cfg.compile = args.compile or cfg.get('compile', False)
-    cfg.randomness = {'seed': None, **cfg.get('randomness', {})}
-    if args.seed is not None:
-        cfg.randomness.seed = args.seed
-    if args.deterministic:
-        cfg.randomness.deterministic = True
-    _check_datasets(cfg, ('train_dataloader', 'val_dataloader'))
+    cfg.bad_pictures = allowed_share(cfg)
+    check_datasets(cfg, ('train_dataloader', 'val_dataloader'))
     _check_backbone(cfg)
     if cfg.get('load_from'):
         read_checkpoint(cfg.load_from)
@@ -69,6 +52,9 @@ def test(args: argparse.Namespace) -> None:
     """
     cfg = _config(args)
     cfg.load_from, cfg.resume = _newest_in(args.checkpoint), False
+    # The weights of a checkpoint are the averaged ones; the hook would load them a second time,
+    # without the Runner's strictness.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if not is_ema(hook)]
     for part in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler', 'val_cfg',
                  'val_dataloader', 'val_evaluator'):  # fmt: skip
         cfg[part] = None
@@ -78,20 +64,20 @@ def test(args: argparse.Namespace) -> None:
         cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
         cfg.visualizer.save_dir = args.show_dir
     if args.out:
-        _write_predictions(cfg, args.out)
-    if args.tta:
-        if 'tta_pipeline' not in cfg or 'tta_model' not in cfg:
-            raise UserError('--tta: the config has no tta_model and tta_pipeline')
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-        cfg.model = dict(**cfg.tta_model, module=cfg.model)
-    _check_datasets(cfg, ('test_dataloader',))
+        write_predictions(cfg, args.out)
+    augmentation = use_tta(cfg) if args.tta else None
+    check_datasets(cfg, ('test_dataloader',))
     read_checkpoint(cfg.load_from)
-    _runner(cfg).test()
+    runner = _runner(cfg)
+    if augmentation:
+        runner.logger.info(augmentation)
+    with complete_or_absent(args.out):
+        runner.test()
     leave_distributed()
 
 
 def _config(args: argparse.Namespace) -> Config:
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options, args.launcher)
     cfg.launcher = args.launcher
     default = Path('work_dirs') / Path(args.config).stem
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default)
@@ -120,25 +106,6 @@ def _newest_in(checkpoint: str) -> str:
             got=', '.join(path.name for path in broken) or None,
         )
     return str(newest)
-
-
-def _use_amp(cfg: Config, dtype: str) -> None:
-    if not torch.cuda.is_available():
-        raise UserError(
-            '--amp needs a GPU, and PyTorch sees none', do='leave --amp out, or run where one is'
-        )
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.dtype = {'fp16': 'float16', 'bf16': 'bfloat16'}[dtype]
-    cfg.optim_wrapper.loss_scale = 'dynamic' if dtype == 'fp16' else 1.0
-
-
-def _write_predictions(cfg: Config, folder: str) -> None:
-    evaluators = cfg.test_evaluator
-    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-    metrics = [e for e in evaluators if e.type == 'IoUMetric']
-    if not metrics:
-        raise UserError('--out writes label maps, and this config does not evaluate them')
-    metrics[0].output_dir = folder
 
 
 def _use_pretrained(model: dict, source: str) -> None:
@@ -171,53 +138,3 @@ def _check_backbone(cfg: Config) -> None:
 
 def _is_ours(backbone: dict) -> bool:
     return str(backbone.get('type')).startswith('mmvisattn.')
-
-
-def _check_datasets(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Look at the folders of label maps, and into a few of their files, before a run starts."""
-    problems = []
-    for dataset in dataset_configs(cfg, loaders):
-        prefix = dataset.get('data_prefix', {})
-        if not {'img_path', 'seg_map_path'} <= set(prefix) or dataset.get('ann_file'):
-            continue
-        cls, settings = _resolved_dataset(dataset, cfg.get('default_scope'))
-        root = Path(dataset.get('data_root') or '')
-        found = check_segmentation(
-            root / prefix['img_path'],
-            root / prefix['seg_map_path'],
-            labels=_raw_labels(cls, settings),
-            image_suffix=settings['img_suffix'],
-            label_suffix=settings['seg_map_suffix'],
-            sample=OPENED_BEFORE_START,
-        )
-        problems += [problem for problem in found if problem not in problems]
-    if problems:
-        raise UserError(
-            'the data set is not complete',
-            expected='the layout described in docs/data.md',
-            got='\n'.join(problems),
-            do='mend it, or name its folder: --cfg-options data_root=DIR\n'
-            'python tools/check_data.py ade20k DIR looks at every file',
-        )
-
-
-def _resolved_dataset(dataset: dict, scope: str | None) -> tuple[type, dict]:
-    """The class of a data set, and its arguments over the defaults of the class and its bases."""
-    with DATASETS.switch_scope_and_registry(scope) as scoped:
-        cls = scoped.get(dataset['type'])
-    settings = {}
-    for base in reversed(cls.__mro__):
-        parameters = inspect.signature(base.__init__).parameters.values()
-        settings |= {p.name: p.default for p in parameters if p.default is not p.empty}
-    return cls, {**settings, **dataset}
-
-
-def _raw_labels(cls: type, settings: dict) -> range:
-    """The labels that the data set's files may hold, before any mapping."""
-    classes = cls.METAINFO.get('classes') or (settings['metainfo'] or {}).get('classes')
-    if not classes:
-        raise UserError(
-            f'{cls.__name__} does not know its classes',
-            expected='classes = [...] in the config: their names, in the order of the labels',
-        )
-    return range(len(classes) + 1) if settings['reduce_zero_label'] else range(len(classes))

@@ -6,11 +6,14 @@ import re
 
 import torch
 from mmengine import runner as mmengine_runner
+from mmengine.hooks import EMAHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.runner import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..datasets.guard import guard
+from ..datasets.guard import guard, skip_bad_samples
 from ..errors import UserError
 from ..weights import (
     convert_inside,
@@ -20,7 +23,9 @@ from ..weights import (
     require_plain_match,
     state_dict_of,
 )
+from .batch import Batch
 from .checkpoint import latest_checkpoint
+from .skipped import SkippedPicturesHook, allowed_share
 
 # Of a checkpoint to fine-tune from, this much must fit: all but heads of another class count.
 FINE_TUNE_COVERAGE = 0.5
@@ -52,6 +57,15 @@ class Runner(mmengine_runner.Runner):
         guard(loader.dataset)
         return loader
 
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop of training, which goes on without a few samples that fail."""
+        if isinstance(loop, BaseLoop):
+            return loop
+        loop = super().build_train_loop(loop)
+        share = allowed_share(self.cfg)
+        self.register_hook(SkippedPicturesHook(skip_bad_samples(loop.dataloader.dataset, share)))
+        return loop
+
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
     ) -> None:
@@ -62,6 +76,26 @@ class Runner(mmengine_runner.Runner):
         super().set_randomness(seed, diff_rank_seed, deterministic)
         if deterministic:
             torch.use_deterministic_algorithms(True, warn_only=True)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Fit the learning rate to the batch if `auto_scale_lr` says so; else say if it does not.
+
+        The batch is what a step of the optimizer sees. MMEngine does not count accumulation.
+        """
+        loader, wrapper = self._train_dataloader, self.cfg.optim_wrapper
+        size = getattr(loader, 'batch_size', None) or loader.get('batch_size')
+        base = (auto_scale_lr or {}).get('base_batch_size')
+        rate = wrapper.get('optimizer', {}).get('lr')
+        if size and base and rate:
+            batch = Batch(size, self.world_size, wrapper.get('accumulative_counts', 1))
+            iterations = self.cfg.train_cfg.get('max_iters')
+            shortfall = batch.shortfall(iterations) if iterations else None
+            scaled = auto_scale_lr.get('enable')
+            for message in (shortfall, None if scaled else batch.misfit(base, rate)):
+                if message:
+                    self.logger.warning(message)
+            auto_scale_lr = {**auto_scale_lr, 'base_batch_size': base / batch.accumulated}
+        super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap for several processes; on CPU there is no device number to name."""
@@ -103,10 +137,19 @@ class Runner(mmengine_runner.Runner):
                 got=f'a file without {", ".join(sorted(missing))}',
                 do='to start from its weights: --cfg-options load_from=' + str(filename),
             )
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        averages = any(isinstance(hook, EMAHook) for hook in self.hooks)
+        if self._resume and 'ema_state_dict' in checkpoint and not averages:
+            raise UserError(
+                f'{filename} was trained with averaged weights, and this run averages none',
+                do='resume with --ema and the same momentum',
+            )
         state_dict = convert_inside(state_dict_of(checkpoint))
         for pattern, replacement in revise_keys:
             state_dict = {re.sub(pattern, replacement, k): v for k, v in state_dict.items()}
+        checkpoint['state_dict'] = state_dict  # where hooks look; EMAHook exchanges its values
+        if not self._resume:
+            checkpoint.pop('ema_state_dict', None)  # only resuming goes on with both weights
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         fine_tuning = self._train_loop is not None and not self._resume
         match = require_match(
             self.bare_model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from mmengine import registry
@@ -49,9 +50,12 @@ LEFT_ALONE = {'norm_cfg', 'act_cfg', 'conv_cfg', 'init_cfg', 'upsample_cfg', 'ba
 LEFT_ALONE |= {'dcn', 'plugins', 'policies'}
 # What is read at the top of a config; anything that does not resemble it is a helper's name.
 TOP_LEVEL = set(inspect.signature(Runner).parameters) | {
-    'auto_scale_lr', 'classes', 'compile', 'custom_imports', 'data_root', 'default_scope',
-    'find_unused_parameters', 'log_processor', 'model_wrapper_cfg', 'sync_bn', 'tta_model',
+    'auto_scale_lr', 'bad_pictures', 'classes', 'compile', 'custom_imports', 'data_root',
+    'default_scope', 'find_unused_parameters', 'layer_decay_rate', 'log_processor', 'max_epochs',
+    'max_iters', 'model_wrapper_cfg', 'sync_bn', 'tta_model',
 }  # fmt: skip
+# What our tools read besides.
+READ_BY_TOOLS = {'tta_pipeline'}
 LOOPS_WITHOUT_TYPE = {
     'train_cfg': (EpochBasedTrainLoop, IterBasedTrainLoop),
     'val_cfg': (ValLoop,),
@@ -93,17 +97,27 @@ def check_spelling(cfg: Config) -> None:
                     _check(cfg[name][key], f'{name}.{key}', NESTED[key], scope)
 
 
-def check_options(cfg: Config, options: dict) -> None:
-    """Refuse an option that would add a key beside one of almost the same name.
+def check_options(cfg: Config, options: dict, short_settings: Iterable[str]) -> None:
+    """Refuse an option that nothing reads, or that adds a key beside one of almost its name.
 
     Args:
         cfg: The config before the options are merged in.
         options: {'dotted.key': value}.
+        short_settings: What may stand alone besides, for the remedy.
 
     Raises:
         UserError: With the key that was meant.
     """
     for option in options:
+        section = option.partition('.')[0]
+        if section not in TOP_LEVEL and section not in READ_BY_TOOLS:
+            known = TOP_LEVEL | READ_BY_TOOLS | set(short_settings)
+            raise UserError(
+                f"--cfg-options {option}: nothing reads '{section}'",
+                expected='a section, such as model.…, optim_wrapper.… or train_dataloader.…'
+                '; names that a config only uses to build those cannot be changed afterwards',
+                do=did_you_mean(section, known),
+            )
         place, walked = cfg, []
         for key in option.split('.'):
             if not isinstance(place, (dict, Config)):
@@ -131,7 +145,7 @@ def _check(value: object, path: str, types: Registry, scope: str) -> None:
     classes = LOOPS_WITHOUT_TYPE.get(path, ())
     if isinstance(value.get('type'), str):
         classes = (_resolve(value['type'], path, types, value.get('_scope_', scope)),)
-    signatures = [_arguments(cls) for cls in classes if inspect.isclass(cls)]
+    signatures = [arguments_of(cls) for cls in classes if inspect.isclass(cls)]
     if signatures:
         known = set().union(*(names for names, _ in signatures))
         label = ' or '.join(cls.__name__ for cls in classes)
@@ -173,7 +187,7 @@ def _names(types: Registry | None) -> list[str]:
     return [] if types is None else [*types.module_dict, *_names(types.parent)]
 
 
-def _arguments(cls: type) -> tuple[set[str], bool]:
+def arguments_of(cls: type) -> tuple[set[str], bool]:
     """The names `cls(...)` accepts, and whether any other one is an error for certain.
 
     A class that takes `**kwargs` may hand them anywhere: then the names of its bases are known
