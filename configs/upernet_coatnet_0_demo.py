@@ -3,10 +3,9 @@
     python tools/make_demo_data.py data/demo_ade20k
     python tools/train.py configs/upernet_coatnet_0_demo.py
 """
-_base_ = './_base_/upernet_demo.py'
+_base_ = ['./_base_/upernet_demo.py', './_base_/backbones/coatnet_0.py']
 
-channels = [96, 192, 384, 768]
 model = dict(
-    backbone=dict(type='mmvisattn.CoAtNet', arch='0', out_norm=True),
-    decode_head=dict(in_channels=channels),
-    auxiliary_head=dict(in_channels=channels[2]))
+    backbone=dict(_base_.backbone, drop_path_rate=0.0, init_cfg=None),
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]))

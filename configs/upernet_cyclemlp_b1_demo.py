@@ -3,10 +3,9 @@
     python tools/make_demo_data.py data/demo_ade20k
     python tools/train.py configs/upernet_cyclemlp_b1_demo.py
 """
-_base_ = './_base_/upernet_demo.py'
+_base_ = ['./_base_/upernet_demo.py', './_base_/backbones/cyclemlp_b1.py']
 
-channels = [64, 128, 320, 512]
 model = dict(
-    backbone=dict(type='mmvisattn.CycleMLP', arch='b1'),
-    decode_head=dict(in_channels=channels),
-    auxiliary_head=dict(in_channels=channels[2]))
+    backbone=dict(_base_.backbone, drop_path_rate=0.0, init_cfg=None),
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]))

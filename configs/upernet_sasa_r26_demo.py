@@ -3,10 +3,9 @@
     python tools/make_demo_data.py data/demo_ade20k
     python tools/train.py configs/upernet_sasa_r26_demo.py
 """
-_base_ = './_base_/upernet_demo.py'
+_base_ = ['./_base_/upernet_demo.py', './_base_/backbones/sasa_r26.py']
 
-channels = [256, 512, 1024, 2048]
 model = dict(
-    backbone=dict(type='mmvisattn.SASAResNet', arch='r26', out_norm=True),
-    decode_head=dict(in_channels=channels),
-    auxiliary_head=dict(in_channels=channels[2]))
+    backbone=dict(_base_.backbone, init_cfg=None),
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]))

@@ -3,10 +3,9 @@
     python tools/make_demo_data.py data/demo_ade20k
     python tools/train.py configs/upernet_van_b0_demo.py
 """
-_base_ = './_base_/upernet_demo.py'
+_base_ = ['./_base_/upernet_demo.py', './_base_/backbones/van_b0.py']
 
-channels = [32, 64, 160, 256]
 model = dict(
-    backbone=dict(type='mmvisattn.VAN', arch='b0'),
-    decode_head=dict(in_channels=channels),
-    auxiliary_head=dict(in_channels=channels[2]))
+    backbone=dict(_base_.backbone, drop_path_rate=0.0, init_cfg=None),
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]))

@@ -62,7 +62,7 @@ def test_counting_leaves_the_network_alone(network):
 
 def test_the_page_of_published_numbers_is_current():
     page = (ROOT / 'docs' / 'fidelity.md').read_text()
-    assert page == markdown(), 'run python tools/analysis_tools/fidelity.py'
+    assert page == markdown(), 'run python tools/analysis_tools/write_pages.py'
 
 
 def test_every_row_fits_or_says_why():

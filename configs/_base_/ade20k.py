@@ -5,6 +5,16 @@ _base_ = './runtime.py'
 default_scope = 'mmseg'
 crop_size = (512, 512)
 scale = (2048, 512)
+preprocessor = dict(
+    type='SegDataPreProcessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    pad_val=0,
+    seg_pad_val=255,
+    size=crop_size)
+norm_cfg = dict(type='SyncBN', requires_grad=True)
+num_classes = 150
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -57,8 +67,12 @@ val_dataloader = dict(
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
+
+tta_model = dict(type='SegTTAModel')
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

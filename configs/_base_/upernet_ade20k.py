@@ -5,29 +5,21 @@ The backbone and the channels it hands to the heads are what each config fills i
 
 _base_ = './ade20k.py'
 
-norm_cfg = dict(type='SyncBN', requires_grad=True)
-num_classes = 150
 iterations = 160000
 warm_up = 1500
 
 model = dict(
     type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=_base_.crop_size),
+    data_preprocessor=_base_.preprocessor,
+    backbone=dict(out_indices=(0, 1, 2, 3)),
     decode_head=dict(
         type='UPerHead',
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),
         channels=512,
         dropout_ratio=0.1,
-        num_classes=num_classes,
-        norm_cfg=norm_cfg,
+        num_classes=_base_.num_classes,
+        norm_cfg=_base_.norm_cfg,
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
     auxiliary_head=dict(
@@ -37,13 +29,12 @@ model = dict(
         num_convs=1,
         concat_input=False,
         dropout_ratio=0.1,
-        num_classes=num_classes,
-        norm_cfg=norm_cfg,
+        num_classes=_base_.num_classes,
+        norm_cfg=_base_.norm_cfg,
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4)),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'))
-tta_model = dict(type='SegTTAModel')
 
 auto_scale_lr = dict(enable=False, base_batch_size=16)  # 8 GPUs x 2 pictures
 optim_wrapper = dict(
@@ -55,5 +46,3 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warm_up, end=iterations),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=16000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')

@@ -30,6 +30,7 @@ tta_pipeline[1].transforms[0] = [
     for r in (0.75, 1.0, 1.25)
 ]
 
+auto_scale_lr = dict(base_batch_size=8)
 train_dataloader = dict(
     batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=1, num_workers=1, dataset=dict(pipeline=test_pipeline))

@@ -51,10 +51,10 @@ def markdown() -> str:
 
 
 INTRODUCTION = f"""\
-Written by `python tools/analysis_tools/fidelity.py`; a test compares it with the code. Parameters
-are in millions, costs in billions of multiply-adds of one forward pass (of operations, two for each
-multiply-add, where the column says so). A row fits (=) if each number is within 1 % of the
-published one or within its rounding; the others say why not. Where a cell is empty, nothing is
+Written by `python tools/analysis_tools/write_pages.py`; a test compares it with the code.
+Parameters are in millions, costs in billions of multiply-adds of one forward pass (of operations,
+two for each multiply-add, where the column says so). A row fits (=) if each number is within 1 % of
+the published one or within its rounding; the others say why not. Where a cell is empty, nothing is
 published.
 
 Convolutions, matrix products, attention and our operators are counted, nothing else. The CoAtNet

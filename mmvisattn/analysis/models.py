@@ -38,8 +38,10 @@ def model_of(name: str) -> tuple[nn.Module, Callable]:
         )
     cfg = load_config(name, None)
     scope = MODELS.switch_scope_and_registry(cfg.get('default_scope'))
-    with torch.device('meta'), scope as models:
-        return models.build(cfg.model), _forward
+    # The libraries' backbones need numbers while they are built.
+    ours = str(cfg.model.get('backbone', {}).get('type')).startswith('mmvisattn.')
+    with torch.device('meta' if ours else 'cpu'), scope as models:
+        return models.build(cfg.model).to('meta'), _forward
 
 
 def _forward(model: nn.Module, picture: torch.Tensor) -> object:

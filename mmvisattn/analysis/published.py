@@ -363,4 +363,81 @@ SASA_TABLES = [
     ),
 ]
 
-TABLES = [*VAN_TABLES, *CYCLEMLP_TABLES, *COATNET_TABLES, *SASA_TABLES]
+COCO_PIXELS = (800, 1280)
+SECOND_STAGE = 'The costs of a second stage depend on what the first finds, and are not counted.'
+DENSE_TABLES = [
+    Table(
+        'Semantic FPN with VAN on ADE20K',
+        'Paper, Table 12',
+        [
+            _config(f'fpn_{name}_ade20k', (512, 512), parameters, cost)
+            for name, parameters, cost in (
+                ('van_b0', '8', '26'),
+                ('van_b1', '18', '35'),
+                ('van_b2', '30', '48'),
+                ('van_b3', '49', '68'),
+                ('r50', '29', '46'),
+            )
+        ],
+    ),
+    Table(
+        'RetinaNet with VAN on COCO',
+        'Paper, Table 9',
+        [
+            _config(f'retinanet_{name}_coco', COCO_PIXELS, parameters, None)
+            for name, parameters in (
+                ('van_b0', '13.4'),
+                ('van_b1', '23.6'),
+                ('van_b2', '36.3'),
+                ('van_b3', '54.5'),
+                ('r50', '37.7'),
+            )
+        ],
+    ),
+    Table(
+        'ATSS and GFL with VAN on COCO',
+        'Paper, Table 11',
+        [
+            _config('atss_van_b2_coco', COCO_PIXELS, '34', '221'),
+            _config('gfl_van_b2_coco', COCO_PIXELS, '34', '224'),
+        ],
+    ),
+    Table(
+        'Mask R-CNN with VAN on COCO',
+        'Paper, Tables 10 and 11',
+        [
+            _config(f'{name}_coco', COCO_PIXELS, parameters, None)
+            for name, parameters in (
+                ('mask_rcnn_van_b0', '23.9'),
+                ('mask_rcnn_van_b1', '33.5'),
+                ('mask_rcnn_van_b2', '46.2'),
+                ('mask_rcnn_van_b3', '64.4'),
+                ('mask_rcnn_r50', '44.2'),
+                ('mask_rcnn_swin_t', '48'),
+                ('mask_rcnn_convnext_t', '48'),
+                ('cascade_mask_rcnn_van_b2', '84'),
+                ('cascade_mask_rcnn_swin_t', '86'),
+                ('cascade_mask_rcnn_convnext_t', '86'),
+            )
+        ],
+        remark=SECOND_STAGE,
+    ),
+    Table(
+        'Simple Baseline with VAN on COCO keypoints',
+        'Paper, Table 15',
+        [
+            _config('simple_baseline_256x192_van_b2_coco', (256, 192), '30.3', '6.1'),
+            _config('simple_baseline_384x288_van_b2_coco', (384, 288), '30.3', '13.6'),
+            _config(
+                'simple_baseline_256x192_swin_t_coco',
+                (256, 192),
+                '32.8',
+                '6.1',
+                note='its windows of 7 pad the maps',
+            ),
+        ],
+        why=VAN_WHY,
+    ),
+]
+
+TABLES = [*VAN_TABLES, *DENSE_TABLES, *CYCLEMLP_TABLES, *COATNET_TABLES, *SASA_TABLES]

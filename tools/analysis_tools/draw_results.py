@@ -1,25 +1,44 @@
-"""Draw pictures, truth and predictions of a segmentation run as one PNG.
+"""Draw pictures, truth and predictions of a test run, of any task, as one PNG.
 
 python tools/test.py CONFIG CHECKPOINT --out RESULTS
 python tools/analysis_tools/draw_results.py CONFIG RESULTS PNG
 """
 
 import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from mmpose.structures import PoseDataSample
+from mmpose.visualization import PoseLocalVisualizer
+from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
 from numpy.typing import NDArray
 from PIL import Image
+from pycocotools import mask as run_lengths
 
+from mmvisattn.datasets.panopticapi import rgb2id
 from mmvisattn.engine.arguments import Options
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import UserError, reported
 
 IGNORED = 255
+SURE = 0.3  # from this score on a box, mask or keypoint is drawn
+SHOWN = 480  # pixels that small pictures grow to, so that lines and names do not cover them
+INSTANCE_OFFSET = 1000  # mmdet's: label + INSTANCE_OFFSET * number is a thing in a panoptic map
+
+Row = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]  # picture, truth, prediction
 
 
 def draw(config: str, results: str, png: str, count: int, options: dict | None = None) -> None:
@@ -27,7 +46,7 @@ def draw(config: str, results: str, png: str, count: int, options: dict | None =
 
     Args:
         config: The config that was tested.
-        results: Folder of predicted label maps (tools/test.py --out).
+        results: Folder of predictions (tools/test.py --out).
         png: The file to write.
         count: How many pictures to draw, spread over the test set.
         options: Changes to the config.
@@ -35,49 +54,270 @@ def draw(config: str, results: str, png: str, count: int, options: dict | None =
     Raises:
         UserError: A prediction is missing.
     """
-    cfg = load_config(config, options)
-    init_default_scope(cfg.get('default_scope', 'mmseg'))
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    classes, palette = dataset.metainfo['classes'], np.array(dataset.metainfo['palette'])
-    count = min(count, len(dataset))
-    rows = [dataset[i * len(dataset) // count] for i in range(count)]
-
+    task = read_results(config, results, options)
+    try:
+        rows = list(task.rows(count))
+    except FileNotFoundError as error:
+        raise UserError(
+            f'no prediction {error.filename}', do=f'tools/test.py {config} CKPT --out {results}'
+        ) from error
     figure = Figure(figsize=(9, 2.45 * len(rows) + 0.7), layout='constrained')
     axes = figure.subplots(len(rows), 3, squeeze=False)
-    for row, sample in zip(axes, rows, strict=True):
-        info = sample['data_samples']
-        picture = np.asarray(Image.open(info.img_path).convert('RGB'))
-        prediction = Path(results) / f'{Path(info.img_path).stem}.png'
-        if not prediction.is_file():
-            raise UserError(
-                f'no prediction {prediction}', do=f'tools/test.py {config} CKPT --out {results}'
-            )
-        predicted = np.asarray(Image.open(prediction)) - int(info.reduce_zero_label)
-        truth = info.gt_sem_seg.data[0].numpy()
-        predicted = np.where(truth == IGNORED, IGNORED, predicted)
-        for axis, image in zip(
-            row, (picture, _paint(truth, palette), _paint(predicted, palette)), strict=True
-        ):
+    for row, images in zip(axes, rows, strict=True):
+        for axis, image in zip(row, images, strict=True):
             axis.imshow(image)
             axis.set_axis_off()
     for axis, title in zip(axes[0], ('picture', 'truth', 'prediction'), strict=True):
         axis.set_title(title)
-    figure.legend(
-        handles=[Patch(color=c / 255, label=n) for n, c in zip(classes, palette, strict=True)]
-        + [Patch(color='black', label='not labelled')],
-        loc='outside lower center',
-        ncols=5,
-        frameon=False,
-    )
-    figure.savefig(png, dpi=100)
+    if task.legend:
+        figure.legend(handles=task.legend, loc='outside lower center', ncols=5, frameon=False)
+    figure.savefig(png, dpi=150)
     print(f'{png}: {len(rows)} validation pictures, their truth and what {config} predicts')
 
 
-def _paint(labels: NDArray, palette: NDArray) -> NDArray[np.uint8]:
-    """Colours (H, W, 3) of labels (H, W); what is not labelled stays black."""
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(palette)] = palette
-    return colours[labels.astype(np.uint8)]
+def read_results(config: str, results: str, options: dict | None = None) -> 'Segments':
+    """The task that the folder holds predictions of, over the config's test set.
+
+    Its `rows(count)` gives pictures, truth and predictions, its `legend` the colours of classes.
+
+    Raises:
+        UserError: The folder holds no predictions of a kind that can be drawn.
+    """
+    cfg, folder = load_config(config, options), Path(results)
+    init_default_scope(cfg.get('default_scope'))
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    written = [task for file, task in TASKS.items() if (folder / file).is_file()]
+    if not written and not hasattr(dataset, 'label_map'):  # which only data of label maps have
+        raise UserError(
+            f'no predictions in {folder}',
+            expected=f'one of {", ".join(TASKS)}',
+            do=f'tools/test.py {config} CKPT --out {results}',
+        )
+    return (written or [Segments])[0](dataset, folder)
+
+
+class Segments:
+    """Semantic segmentation: label maps of the pictures' names."""
+
+    def __init__(self, dataset: BaseDataset, results: Path) -> None:
+        self.dataset, self.results = dataset, results
+        self.palette = np.zeros((256, 3), np.uint8)  # what is not labelled stays black
+        colours = dataset.metainfo['palette']
+        self.palette[: len(colours)] = colours
+        names = [*dataset.metainfo['classes'], 'not labelled']
+        colours = [*self.palette[: len(names) - 1], self.palette[IGNORED]]
+        self.legend = [Patch(color=c / 255, label=n) for n, c in zip(names, colours, strict=True)]
+
+    def rows(self, count: int) -> Iterator[Row]:
+        """Each picture, and both its label maps in the classes' colours."""
+        for i in _spread(range(len(self.dataset)), count):
+            info = self.dataset[i]['data_samples']
+            picture = np.asarray(Image.open(info.img_path).convert('RGB'))
+            truth = info.gt_sem_seg.data[0].numpy()
+            file = self.results / f'{Path(info.img_path).stem}.png'
+            predicted = np.asarray(Image.open(file)) - int(info.reduce_zero_label)
+            predicted = np.where(truth == IGNORED, IGNORED, predicted)
+            yield picture, self.palette[truth], self.palette[predicted.astype(np.uint8)]
+
+
+class _CocoTask:
+    """What is written as COCO results: each picture with its annotations, true and predicted."""
+
+    legend = ()
+    results = ''  # the file of predictions
+
+    def __init__(self, dataset: BaseDataset, folder: Path) -> None:
+        self.dataset, self.folder = dataset, folder
+
+    def rows(self, count: int) -> Iterator[Row]:
+        """Each picture, with both kinds of annotations painted over it."""
+        content = json.loads(Path(self.dataset.ann_file).read_text())
+        predicted = json.loads((self.folder / self.results).read_text())
+        both = [_by_picture(content), _by_picture(predicted)]
+        for image in _spread(sorted(content['images'], key=lambda image: image['id']), count):
+            path = Path(self.dataset.data_prefix['img'], image['file_name'])
+            picture, self.times = _enlarged(path)
+            yield (
+                picture,
+                *(self.paint(picture, image, of[image['id']], of is both[0]) for of in both),
+            )
+
+    def paint(
+        self, picture: NDArray[np.uint8], image: dict, found: list[dict], true: bool
+    ) -> NDArray[np.uint8]:
+        """The picture with annotations over it.
+
+        Args:
+            picture: To paint on, (H, W, 3), `self.times` as large as the annotations say.
+            image: Its entry in `images`.
+            found: Annotations or predictions of it.
+            true: Whether they are the truth.
+        """
+        raise NotImplementedError
+
+    def enlarged(self, mask: NDArray) -> NDArray:
+        """A mask or map (H, W), as much larger as the picture."""
+        return mask.repeat(self.times, 0).repeat(self.times, 1)
+
+
+class Boxes(_CocoTask):
+    """Detection: boxes with names and scores."""
+
+    results = 'results.bbox.json'
+    with_masks = False
+
+    def __init__(self, dataset: BaseDataset, folder: Path) -> None:
+        super().__init__(dataset, folder)
+        self.visualizer = DetLocalVisualizer()
+        # A part of COCO's classes keeps their colours; others have those of their places.
+        colours = dict(zip(dataset.METAINFO['classes'], dataset.METAINFO['palette'], strict=True))
+        places = dataset.metainfo['palette']
+        self.visualizer.dataset_meta = dict(
+            classes=dataset.metainfo['classes'],
+            palette=[
+                colours.get(name, places[i % len(places)])
+                for i, name in enumerate(dataset.metainfo['classes'])
+            ],
+        )
+
+    def paint(
+        self, picture: NDArray[np.uint8], image: dict, found: list[dict], true: bool
+    ) -> NDArray[np.uint8]:
+        """Boxes, and masks where they are predicted."""
+        found = [a for a in found if a['category_id'] in self.dataset.cat2label]
+        boxes = torch.tensor([a['bbox'] for a in found]).reshape(-1, 4) * self.times
+        boxes[:, 2:] += boxes[:, :2]
+        labels = [self.dataset.cat2label[a['category_id']] for a in found]
+        instances = InstanceData(bboxes=boxes, labels=torch.tensor(labels, dtype=torch.long))
+        if self.with_masks:
+            masks = [self.enlarged(_mask(a['segmentation'], image)) for a in found]
+            instances.masks = BitmapMasks(masks, *picture.shape[:2]).to_tensor(torch.bool, 'cpu')
+        if true:
+            sample = DetDataSample(gt_instances=instances)
+        else:
+            instances.scores = torch.tensor([a['score'] for a in found])
+            sample = DetDataSample(pred_instances=instances)
+        self.visualizer.add_datasample(
+            '', picture, sample, draw_gt=true, draw_pred=not true, pred_score_thr=SURE
+        )
+        return self.visualizer.get_image()
+
+
+class Masks(Boxes):
+    """Instance segmentation: boxes and masks."""
+
+    results = 'results.segm.json'
+    with_masks = True
+
+
+class Panoptic(Boxes):
+    """Panoptic segmentation: every pixel in its segment's colour, things outlined."""
+
+    results = 'results.panoptic.json'
+
+    def paint(
+        self, picture: NDArray[np.uint8], image: dict, found: list[dict], true: bool
+    ) -> NDArray[np.uint8]:
+        """The segments of the picture's PNG."""
+        folder = self.dataset.data_prefix['seg'] if true else self.folder / 'results.panoptic'
+        painted = np.full(picture.shape[:2], len(self.dataset.metainfo['classes']))
+        for one in found:
+            file = Path(folder, one['file_name'])
+            ids = self.enlarged(rgb2id(np.asarray(Image.open(file).convert('RGB'))))
+            for number, segment in enumerate(one['segments_info'], 1):
+                label = self.dataset.cat2label[segment['category_id']]
+                painted[ids == segment['id']] = label + INSTANCE_OFFSET * number
+        segments = PixelData(sem_seg=torch.from_numpy(painted)[None])
+        sample = DetDataSample(pred_panoptic_seg=segments)
+        self.visualizer.add_datasample('', picture, sample, draw_gt=False)
+        return self.visualizer.get_image()
+
+
+class Poses(_CocoTask):
+    """Pose: the limbs between the keypoints."""
+
+    results = 'results.keypoints.json'
+
+    def __init__(self, dataset: BaseDataset, folder: Path) -> None:
+        super().__init__(dataset, folder)
+        self.visualizer = PoseLocalVisualizer()
+        self.visualizer.set_dataset_meta(dataset.metainfo)
+
+    def paint(
+        self, picture: NDArray[np.uint8], image: dict, found: list[dict], true: bool
+    ) -> NDArray[np.uint8]:
+        """Keypoints that were labelled, or of which the network is sure."""
+        points = np.array([a['keypoints'] for a in found], float)
+        points = points.reshape(len(found), -1, 3) * (self.times, self.times, 1)
+        persons = InstanceData(keypoints=points[..., :2], keypoints_visible=points[..., 2])
+        return self.visualizer.add_datasample(
+            '', picture, PoseDataSample(gt_instances=persons), draw_pred=False, kpt_thr=SURE
+        )
+
+
+class Labels:
+    """Classification: the picture's class, and the one predicted with its score."""
+
+    legend = ()
+
+    def __init__(self, dataset: BaseDataset, folder: Path) -> None:
+        self.dataset, self.file = dataset, folder / 'results.json'
+        self.visualizer = UniversalVisualizer()
+
+    def rows(self, count: int) -> Iterator[Row]:
+        """Each picture, with its class written on it."""
+        predicted = {found['file']: found for found in json.loads(self.file.read_text())}
+        for i in _spread(range(len(self.dataset)), count):
+            info = self.dataset.get_data_info(i)
+            picture, _ = _enlarged(info['img_path'])
+            name = Path(info['img_path']).relative_to(self.dataset.img_prefix).as_posix()
+            if name not in predicted:
+                raise FileNotFoundError(0, 'not among the predictions', name)
+            truth = DataSample().set_gt_label(info['gt_label'])
+            guess = DataSample().set_pred_label(predicted[name]['label'])
+            guess.set_pred_score(torch.tensor(predicted[name]['scores']))
+            classes = self.dataset.metainfo['classes']
+            yield (
+                picture,
+                *(
+                    self.visualizer.visualize_cls(picture, sample, classes)
+                    for sample in (truth, guess)
+                ),
+            )
+
+
+TASKS = {task.results: task for task in (Panoptic, Masks, Boxes, Poses)}
+TASKS['results.json'] = Labels
+
+
+def _enlarged(path: str | Path) -> tuple[NDArray[np.uint8], int]:
+    """A picture (H, W, 3), so many times as large as in the file."""
+    picture = Image.open(path).convert('RGB')
+    times = max(1, SHOWN // max(picture.size))
+    return np.asarray(picture.resize([times * n for n in picture.size])), times
+
+
+def _spread(items: Sequence, count: int) -> list:
+    """So many of the items at even distances, all if there are fewer."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def _by_picture(annotations: dict | list) -> dict[int, list[dict]]:
+    """{id of a picture: its annotations} of COCO annotations or results."""
+    grouped = defaultdict(list)
+    for one in annotations['annotations'] if isinstance(annotations, dict) else annotations:
+        grouped[one['image_id']].append(one)
+    return grouped
+
+
+def _mask(segmentation: list | dict, image: dict) -> NDArray[np.uint8]:
+    """The mask (H, W) of COCO polygons or run lengths."""
+    if isinstance(segmentation, list) or isinstance(segmentation['counts'], list):
+        segmentation = run_lengths.frPyObjects(segmentation, image['height'], image['width'])
+    if isinstance(segmentation, list):
+        segmentation = run_lengths.merge(segmentation)
+    return run_lengths.decode(segmentation)
 
 
 if __name__ == '__main__':

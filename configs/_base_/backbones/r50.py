@@ -1,0 +1,7 @@
+"""ResNet-50 with torchvision's ImageNet-1K weights."""
+
+backbone = dict(
+    type='mmpretrain.ResNet', depth=50,
+    init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
+)
+channels = [256, 512, 1024, 2048]

@@ -1,0 +1,4 @@
+"""SASA-R26. No weights were released; the paper has no stochastic depth."""
+
+backbone = dict(type='mmvisattn.SASAResNet', arch='r26', out_norm=True)
+channels = [256, 512, 1024, 2048]

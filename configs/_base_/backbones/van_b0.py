@@ -1,0 +1,7 @@
+"""VAN-B0 with the authors' ImageNet-1K weights. Drop path: as trained on ImageNet-1K."""
+
+backbone = dict(
+    type='mmvisattn.VAN', arch='b0', drop_path_rate=0.1,
+    init_cfg=dict(type='mmvisattn.CheckedPretrained', checkpoint='van_b0_in1k'),
+)
+channels = [32, 64, 160, 256]

@@ -1,0 +1,7 @@
+"""VAN-B2 with the authors' ImageNet-1K weights. Drop path: as trained on ImageNet-1K."""
+
+backbone = dict(
+    type='mmvisattn.VAN', arch='b2', drop_path_rate=0.1,
+    init_cfg=dict(type='mmvisattn.CheckedPretrained', checkpoint='van_b2_in1k'),
+)
+channels = [64, 128, 320, 512]

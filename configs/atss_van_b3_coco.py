@@ -1,0 +1,9 @@
+"""ATSS with VAN-B3 on COCO, 1x: 12 epochs of 8 GPUs x 2 pictures.
+
+The paper reports VAN-B2 alone, after 3x.
+
+    bash tools/dist_train.sh configs/atss_van_b3_coco.py 8
+"""
+_base_ = ['./_base_/atss_coco.py', './_base_/backbones/van_b3.py']
+
+model = dict(backbone=_base_.backbone, neck=dict(in_channels=_base_.channels[1:]))

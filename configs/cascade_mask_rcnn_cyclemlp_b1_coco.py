@@ -1,0 +1,9 @@
+"""Cascade Mask R-CNN with CycleMLP-B1 on COCO, 3x: 36 epochs of 8 GPUs x 2 pictures.
+
+No score to compare with: the dense figures of its paper could not be found.
+
+    bash tools/dist_train.sh configs/cascade_mask_rcnn_cyclemlp_b1_coco.py 8
+"""
+_base_ = ['./_base_/cascade_mask_rcnn_coco.py', './_base_/backbones/cyclemlp_b1.py']
+
+model = dict(backbone=_base_.backbone, neck=dict(in_channels=_base_.channels))

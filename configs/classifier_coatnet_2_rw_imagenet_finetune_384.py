@@ -1,0 +1,13 @@
+"""timm's CoAtNet-2 from ImageNet-12K to 1K at 384 x 384: 30 epochs of 32 GPUs x 16 pictures.
+
+Nobody has published a score. timm's weights take pixels from -1 to 1.
+
+    GPUS=32 bash tools/slurm_train.sh PARTITION JOB_NAME configs/classifier_coatnet_2_rw_imagenet_finetune_384.py
+"""
+_base_ = ['./_base_/classifier_imagenet_finetune_384.py', './_base_/backbones/coatnet_2_rw.py']
+
+weights = dict(type='mmvisattn.CheckedPretrained', checkpoint='coatnet_2_rw_224.sw_in12k')
+model = dict(
+    data_preprocessor=_base_.pixels,
+    backbone=dict(_base_.backbone, init_cfg=weights),
+    head=dict(in_channels=_base_.channels[3]))

@@ -1,0 +1,11 @@
+"""CycleMLP-B2 on ImageNet-1K: 300 epochs of 8 GPUs x 128 pictures, from random weights.
+
+Top-1 81.6 (reported by the paper).
+
+    bash tools/dist_train.sh configs/classifier_cyclemlp_b2_imagenet.py 8
+"""
+_base_ = ['./_base_/classifier_cyclemlp_imagenet.py', './_base_/backbones/cyclemlp_b2.py']
+
+model = dict(
+    backbone=dict(_base_.backbone, init_cfg=None),
+    head=dict(in_channels=_base_.channels[3]))

@@ -1,0 +1,9 @@
+"""GFL with ConvNeXt-T on COCO, 1x: 12 epochs of 8 GPUs x 2 pictures.
+
+A baseline under the same recipe.
+
+    bash tools/dist_train.sh configs/gfl_convnext_t_coco.py 8
+"""
+_base_ = ['./_base_/gfl_coco.py', './_base_/backbones/convnext_t.py']
+
+model = dict(backbone=_base_.backbone, neck=dict(in_channels=_base_.channels[1:]))

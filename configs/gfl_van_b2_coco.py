@@ -1,0 +1,10 @@
+"""GFL with VAN-B2 on COCO, 1x: 12 epochs of 8 GPUs x 2 pictures.
+
+Nobody has published a 1x score; after 3x at many scales box AP is 50.8 (reported by the VAN paper,
+Table 11).
+
+    bash tools/dist_train.sh configs/gfl_van_b2_coco.py 8
+"""
+_base_ = ['./_base_/gfl_coco.py', './_base_/backbones/van_b2.py']
+
+model = dict(backbone=_base_.backbone, neck=dict(in_channels=_base_.channels[1:]))

@@ -1,0 +1,9 @@
+"""Mask R-CNN with Swin-T on COCO, 3x at many scales: 36 epochs of 8 GPUs x 2 pictures.
+
+Box AP 46.0 (reported by the VAN paper, Table 11). A baseline under the same recipe as the others.
+
+    bash tools/dist_train.sh configs/mask_rcnn_3x_swin_t_coco.py 8
+"""
+_base_ = ['./_base_/mask_rcnn_3x_coco.py', './_base_/backbones/swin_t.py']
+
+model = dict(backbone=_base_.backbone, neck=dict(in_channels=_base_.channels))

@@ -1,0 +1,9 @@
+"""Panoptic FPN with CoAtNet-2 on COCO panoptic, 1x: 12 epochs of 8 GPUs x 2 pictures.
+
+Nobody has published a score: the paper classifies only.
+
+    bash tools/dist_train.sh configs/panoptic_fpn_coatnet_2_coco.py 8
+"""
+_base_ = ['./_base_/panoptic_fpn_coco.py', './_base_/backbones/coatnet_2.py']
+
+model = dict(backbone=_base_.backbone, neck=dict(in_channels=_base_.channels))

@@ -1,0 +1,9 @@
+"""Panoptic FPN with Swin-T on COCO panoptic, 1x: 12 epochs of 8 GPUs x 2 pictures.
+
+A baseline under the same recipe.
+
+    bash tools/dist_train.sh configs/panoptic_fpn_swin_t_coco.py 8
+"""
+_base_ = ['./_base_/panoptic_fpn_coco.py', './_base_/backbones/swin_t.py']
+
+model = dict(backbone=_base_.backbone, neck=dict(in_channels=_base_.channels))

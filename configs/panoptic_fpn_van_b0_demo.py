@@ -1,0 +1,10 @@
+"""Panoptic FPN with VAN-B0 on the embedded traffic scenes: minutes on two CPU cores.
+
+    python tools/make_demo_data.py data/demo_coco --layout coco
+    python tools/train.py configs/panoptic_fpn_van_b0_demo.py
+"""
+_base_ = ['./_base_/panoptic_fpn_demo.py', './_base_/backbones/van_b0.py']
+
+model = dict(
+    backbone=dict(_base_.backbone, drop_path_rate=0.0, init_cfg=None),
+    neck=dict(in_channels=_base_.channels))

@@ -1,0 +1,12 @@
+"""UPerNet with CoAtNet-2 on ADE20K: 160k iterations of 8 GPUs x 2 pictures.
+
+Nobody has published a score: the paper classifies only.
+
+    bash tools/dist_train.sh configs/upernet_coatnet_2_ade20k.py 8
+"""
+_base_ = ['./_base_/upernet_ade20k.py', './_base_/backbones/coatnet_2.py']
+
+model = dict(
+    backbone=_base_.backbone,
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]))

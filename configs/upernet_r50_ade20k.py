@@ -1,0 +1,12 @@
+"""UPerNet with ResNet-50 on ADE20K: 160k iterations of 8 GPUs x 2 pictures.
+
+A baseline under the same recipe.
+
+    bash tools/dist_train.sh configs/upernet_r50_ade20k.py 8
+"""
+_base_ = ['./_base_/upernet_ade20k.py', './_base_/backbones/r50.py']
+
+model = dict(
+    backbone=_base_.backbone,
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]))
