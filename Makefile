@@ -3,14 +3,27 @@
 VENV ?= .venv
 export PYTHON VENV
 python := $(VENV)/bin/python
-config := configs/upernet_van_b0_demo.py
-run := work_dirs/upernet_van_b0_demo
 
-.PHONY: help install demo test test-all lint format clean
+# What `make demo TASK=...` trains, and the layout of its data.
+TASK ?= segmentation
+segmentation := upernet ade20k
+detection := retinanet coco
+instance := mask_rcnn coco
+panoptic := panoptic_fpn coco
+pose := simple_baseline pose
+classification := classifier imagenet
+tasks := segmentation detection instance panoptic pose classification
+name := $(firstword $($(TASK)))_van_b0_demo
+layout := $(lastword $($(TASK)))
+config := configs/$(name).py
+run := work_dirs/$(name)
+
+.PHONY: help install demo unknown-task test test-all lint format clean
 
 help:
 	@echo 'make install   make $(VENV); compiles mmcv once (8 to 20 minutes)'
-	@echo 'make demo      install, then train, test and draw a network (4 minutes)'
+	@echo 'make demo      install, then train, test and draw a network (4 minutes);'
+	@echo '               TASK=detection|instance|panoptic|pose|classification: others'
 	@echo 'make test      install, then lint and run the tests (9 minutes)'
 	@echo 'make test-all  the same with the slow tests (25 minutes)'
 	@echo 'make format    format the code'
@@ -19,11 +32,14 @@ help:
 install:
 	@bash tools/install.sh
 
-demo: install
-	$(python) tools/make_demo_data.py data/demo_ade20k
+demo: $(if $(filter $(TASK),$(tasks)),install,unknown-task)
+	$(python) tools/make_demo_data.py data/demo_$(layout) --layout $(layout)
 	$(python) tools/train.py $(config) --seed 0
 	$(python) tools/test.py $(config) $(run) --out $(run)/predictions
 	$(python) tools/analysis_tools/draw_results.py $(config) $(run)/predictions demo.png
+
+unknown-task:
+	@echo 'error: TASK=$(TASK) is none of: $(tasks)' >&2; exit 2
 
 test: install lint
 	$(python) -m pytest $(PYTEST_ARGS)
