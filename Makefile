@@ -42,7 +42,7 @@ unknown-task:
 	@echo 'error: TASK=$(TASK) is none of: $(tasks)' >&2; exit 2
 
 test: install lint
-	$(python) -m pytest $(PYTEST_ARGS)
+	$(python) -m pytest -n 2 $(PYTEST_ARGS)
 
 test-all: PYTEST_ARGS += -m "not gpu"
 test-all: test
