@@ -363,6 +363,14 @@ def test_a_config_in_epochs_may_count_iterations():
     cfg = load('configs/classifier_van_b0_imagenet.py', max_iters=600)
     warm_up, cosine = cfg.param_scheduler
     assert (warm_up.by_epoch, warm_up.end, cosine.begin, cosine.end) == (False, 10, 10, 600)
+    assert cfg.log_processor.by_epoch is False
+
+
+def test_a_length_on_the_command_line_takes_the_place_of_the_configs_own():
+    cfg = load('configs/retinanet_van_b0_demo.py', max_iters=600)
+    half = cfg.train_cfg.val_interval
+    assert (cfg.train_cfg.max_iters, half) == (600, 300)
+    assert cfg.default_hooks.checkpoint.interval == 300
 
 
 @pytest.mark.parametrize('option', ['backbone.drop_path_rate', 'train_pipeline.1.type', 'channels'])

@@ -48,8 +48,8 @@ def load_config(path: str | Path, options: dict | None = None, launcher: str = '
     if 'model' not in cfg:
         raise UserError(f'{path} has no model', do='give a config of configs/, not of _base_')
     options = dict(options or {})
-    _carry(cfg, {name: cfg.get(name) for name in cfg.get('short_settings', ())})
-    _carry(cfg, {name: options.pop(name) for name in SHORT_SETTINGS if name in options})
+    settings = {name: cfg.get(name) for name in cfg.get('short_settings', ())}
+    _carry(cfg, settings | {n: options.pop(n) for n in SHORT_SETTINGS if n in options})
     check_options(cfg, options, SHORT_SETTINGS)
     try:
         cfg.merge_from_dict(options)
@@ -242,7 +242,7 @@ def _count_iterations(cfg: Config, max_iters: int) -> None:
     )
     saving = _saving(cfg)
     saving.update(by_epoch=False, interval=max(1, round(saving.get('interval', 1) * stretch)))
-    cfg.setdefault('log_processor', {}).update(by_epoch=False)
+    cfg.log_processor = {**cfg.get('log_processor', {}), 'by_epoch': False}
     if 'logger' in cfg.get('default_hooks', {}):
         cfg.default_hooks.logger.log_metric_by_epoch = False
     sampler = cfg.train_dataloader.get('sampler') or {}
