@@ -151,8 +151,8 @@ def test_a_deterministic_run_repeats_itself(ade20k, tmp_path):
         assert done.returncode == 0, done.tail
     assert len(losses(tmp_path / 'a')) == 3
     assert losses(tmp_path / 'a') == losses(tmp_path / 'b')
-    # the config's rate is meant for 16 pictures, and 2 are trained on: an eighth
-    assert ' lr: 1.2500e-04 ' in done.output
+    # the config's rate is meant for 8 pictures, and 2 are trained on: a quarter
+    assert ' lr: 2.5000e-04 ' in done.output
 
 
 def test_resume_without_a_checkpoint_starts_anew(ade20k, tmp_path):

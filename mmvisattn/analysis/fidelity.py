@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -32,6 +33,7 @@ class Comparison:
         return 'with softmax' if _fits(self.row.cost, self.with_softmax) else ''
 
 
+@cache  # it takes most of a minute
 def compare(table: Table) -> list[Comparison]:
     """Count every network of a table."""
     found = []

@@ -51,6 +51,8 @@ def load_config(path: str | Path, options: dict | None = None, launcher: str = '
     settings = {name: cfg.get(name) for name in cfg.get('short_settings', ())}
     _carry(cfg, settings | {n: options.pop(n) for n in SHORT_SETTINGS if n in options})
     check_options(cfg, options, SHORT_SETTINGS)
+    for option in options:
+        _make_room(cfg, option)
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError) as error:
@@ -62,6 +64,15 @@ def load_config(path: str | Path, options: dict | None = None, launcher: str = '
         _without_sync_bn(cfg)
     check_spelling(cfg)
     return cfg
+
+
+def _make_room(cfg: Config, option: str) -> None:
+    """Put an empty dict where a dotted option leads through None (init_cfg of a demo)."""
+    place = cfg
+    for key in option.split('.')[:-1]:
+        if isinstance(place, dict | Config) and key in place and place[key] is None:
+            place[key] = {}
+        place = place[key] if isinstance(place, dict | Config) and key in place else None
 
 
 def dataset_configs(cfg: Config, loaders: Iterable[str] = LOADERS) -> Iterator[dict]:
