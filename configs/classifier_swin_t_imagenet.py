@@ -1,11 +1,12 @@
 """Swin-T on ImageNet-1K: 300 epochs of 8 GPUs x 128 pictures, from random weights.
 
-A baseline under the recipe of VAN.
+A baseline under the recipe of VAN. mmpretrain's class: mmdet's hands out a list, not a tuple.
 
     bash tools/dist_train.sh configs/classifier_swin_t_imagenet.py 8
 """
 _base_ = ['./_base_/classifier_imagenet.py', './_base_/backbones/swin_t.py']
 
 model = dict(
-    backbone=dict(_base_.backbone, init_cfg=None),
+    backbone=dict(type='mmpretrain.SwinTransformer', arch='tiny', drop_path_rate=0.2,
+                  pad_small_map=True, init_cfg=None),
     head=dict(in_channels=_base_.channels[3]))

@@ -75,7 +75,7 @@ def cut(cfg):
     backbone.init_cfg = None
     if backbone.type.startswith('mmvisattn.'):
         backbone.update(arch=dict(base=backbone.arch, depths=[1, 1, 1, 1]), drop_path_rate=0.0)
-    elif 'Swin' in backbone.type:
+    elif backbone.type == 'mmdet.SwinTransformer':
         backbone.depths = [1, 1, 1, 1]
 
 
@@ -182,7 +182,7 @@ def go_through(path, layout, data, tmp_path, monkeypatch):
     state = read_checkpoint(work / 'iter_1.pth')['optimizer']['state'].values()
     gradients = [moment.get('exp_avg', moment.get('momentum_buffer')) for moment in state]
     # ResNet's residual branches begin with a zero, behind which nothing moves in the first step.
-    assert sum(bool(g.any()) for g in gradients) > len(gradients) / 3
+    assert sum(bool(g.any()) for g in gradients) > len(gradients) / 4
 
     run('--resume', '--no-validate', '--cfg-options', 'max_iters=2', *INTERVALS)
     assert read_checkpoint(work / 'iter_2.pth')['meta']['iter'] == 2
