@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.visualization import Visualizer
 
 from mmvisattn.datasets.demo import make_data
 
@@ -18,6 +19,16 @@ DEMO_CONFIG = 'configs/upernet_van_b0_demo.py'
 THREADS = 1 if 'PYTEST_XDIST_WORKER' in os.environ else 2
 os.environ['OMP_NUM_THREADS'] = str(THREADS)
 torch.set_num_threads(THREADS)
+
+
+@pytest.fixture(autouse=True)
+def own_visualizer():
+    """A run of a test writes into its own folder: MMEngine keeps visualizers by their name."""
+    yield
+    classes = [Visualizer]
+    for cls in classes:
+        cls._instance_dict.clear()
+        classes += cls.__subclasses__()
 
 
 @pytest.fixture(scope='session')

@@ -166,7 +166,6 @@ def go_through(path, layout, data, tmp_path, monkeypatch):
         options['classes'] = list(OBJECTS)  # mmpretrain wants a folder for each class
     cfg = load_config(path, options)
     cut(cfg)
-    cfg.visualizer.name = tmp_path.name  # one of the same name would write where it began to
     config = tmp_path / 'cut.py'
     cfg.dump(config)
     work = tmp_path / 'work'
