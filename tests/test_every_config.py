@@ -68,7 +68,7 @@ def cut(cfg):
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[name].update(batch_size=2, num_workers=0, persistent_workers=False)
         replace(cfg[name], SMALL)
-    replace(cfg.model.data_preprocessor, SMALL)
+    replace(cfg.model.get('data_preprocessor', {}), SMALL)
     replace(cfg.model.get('head', {}).get('decoder', {}), SMALL)
     replace(cfg.model, FEW)
     backbone = cfg.model.backbone
@@ -166,7 +166,8 @@ def go_through(path, layout, data, tmp_path, monkeypatch):
         options['classes'] = list(OBJECTS)  # mmpretrain wants a folder for each class
     cfg = load_config(path, options)
     cut(cfg)
-    config = tmp_path / 'cut.py'
+    # MMEngine names a run by its config and the second; two of one name share a scope.
+    config = tmp_path / f'{path.stem}_{layout}.py'
     cfg.dump(config)
     work = tmp_path / 'work'
 
