@@ -1,9 +1,6 @@
-"""Settings that may stand alone at the top of a config or in --cfg-options.
+"""What makes a config ours: some settings may stand alone at its top, or in --cfg-options.
 
-Each is carried to every data set, metric, head and schedule (mmvisattn/engine/config.py).
+mmvisattn/engine/config.py names them, and carries each to every data set, metric, head and schedule.
 """
 
-short_settings = [
-    'data_root', 'classes', 'thing_classes', 'stuff_classes', 'bbox_file', 'max_iters',
-    'max_epochs', 'layer_decay_rate',
-]
+short_settings = True

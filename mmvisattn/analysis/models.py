@@ -11,6 +11,7 @@ from torch import nn
 
 from ..backbones import NAMES
 from ..engine.config import load_config
+from ..engine.spelling import is_ours
 from ..errors import UserError, did_you_mean
 
 
@@ -39,8 +40,8 @@ def model_of(name: str) -> tuple[nn.Module, Callable]:
     cfg = load_config(name, None)
     scope = MODELS.switch_scope_and_registry(cfg.get('default_scope'))
     # The libraries' backbones need numbers while they are built.
-    ours = str(cfg.model.get('backbone', {}).get('type')).startswith('mmvisattn.')
-    with torch.device('meta' if ours else 'cpu'), scope as models:
+    device = 'meta' if is_ours(cfg.model.get('backbone', {})) else 'cpu'
+    with torch.device(device), scope as models:
         return models.build(cfg.model).to('meta'), _forward
 
 

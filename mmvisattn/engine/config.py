@@ -1,8 +1,8 @@
 """Read a config: find it, carry its short settings, refuse what nothing would read.
 
-Some settings may stand alone in `--cfg-options`, and at the top of a config that lists them in its
-`short_settings`, as ours do (elsewhere they may be a helper's name). Each is carried to every place
-that needs it:
+Some settings may stand alone in `--cfg-options`, and at the top of a config that says
+`short_settings = True`, as ours do (elsewhere they may be a helper's name). Each is carried to
+every place that needs it:
 
 - `data_root`: the folder of every data set, and of the files that metrics read;
 - `classes`: the class list of every data set and the number of outputs of every head;
@@ -48,7 +48,7 @@ def load_config(path: str | Path, options: dict | None = None, launcher: str = '
     if 'model' not in cfg:
         raise UserError(f'{path} has no model', do='give a config of configs/, not of _base_')
     options = dict(options or {})
-    settings = {name: cfg.get(name) for name in cfg.get('short_settings', ())}
+    settings = {name: cfg.get(name) for name in SHORT_SETTINGS if cfg.get('short_settings')}
     _carry(cfg, settings | {n: options.pop(n) for n in SHORT_SETTINGS if n in options})
     check_options(cfg, options, SHORT_SETTINGS)
     for option in options:

@@ -19,6 +19,7 @@ from .launch import init_distributed, leave_distributed
 from .results import complete_or_absent, write_predictions
 from .runner import Runner
 from .skipped import allowed_share
+from .spelling import is_ours
 from .switches import apply_switches, is_ema
 from .tta import use_tta
 
@@ -114,7 +115,7 @@ def _use_pretrained(model: dict, source: str) -> None:
         raise UserError('--pretrained is for a backbone, and this model has none')
     for place in (model, model.backbone):
         place.pop('pretrained', None)  # MMSegmentation's older way to say it
-    kind = 'mmvisattn.CheckedPretrained' if _is_ours(model.backbone) else 'Pretrained'
+    kind = 'mmvisattn.CheckedPretrained' if is_ours(model.backbone) else 'Pretrained'
     model.backbone.init_cfg = None if source == 'none' else dict(type=kind, checkpoint=source)
 
 
@@ -126,15 +127,11 @@ def _check_backbone(cfg: Config) -> None:
     """
     backbone = cfg.model.get('backbone', {})
     init_cfg = backbone.get('init_cfg')
-    if not _is_ours(backbone) and 'CheckedPretrained' not in str(init_cfg):
+    if not is_ours(backbone) and 'CheckedPretrained' not in str(init_cfg):
         return
     if cfg.get('resume') and (cfg.get('load_from') or latest_checkpoint(cfg.work_dir)[0]):
         backbone = {**backbone, 'init_cfg': None}  # the checkpoint holds every weight
     scope = MODELS.switch_scope_and_registry(cfg.get('default_scope'))
-    with torch.device('meta' if _is_ours(backbone) else 'cpu'), scope as models:
+    with torch.device('meta' if is_ours(backbone) else 'cpu'), scope as models:
         network = models.build(backbone)
     require_pretrained_match(network)
-
-
-def _is_ours(backbone: dict) -> bool:
-    return str(backbone.get('type')).startswith('mmvisattn.')

@@ -136,6 +136,11 @@ def check_options(cfg: Config, options: dict, short_settings: Iterable[str]) -> 
             walked.append(key)
 
 
+def is_ours(part: dict) -> bool:
+    """Whether a part of a config is a class of this package."""
+    return str(part.get('type')).startswith('mmvisattn.')
+
+
 def _check(value: object, path: str, types: Registry, scope: str) -> None:
     if isinstance(value, (list, tuple)):
         for index, child in enumerate(value):
@@ -150,9 +155,9 @@ def _check(value: object, path: str, types: Registry, scope: str) -> None:
         known = set().union(*(names for names, _ in signatures))
         label = ' or '.join(cls.__name__ for cls in classes)
         # A model of the libraries may take keys out of a part's dict before it builds the part.
-        ours = str(value.get('type')).startswith('mmvisattn.')
         closed = all(closed for _, closed in signatures)
-        _check_keys(value, path, label, known, closed and (ours or types is not registry.MODELS))
+        certain = is_ours(value) or types is not registry.MODELS
+        _check_keys(value, path, label, known, closed and certain)
     for key, child in value.items():
         inner = types if types is registry.MODELS else NESTED.get(key, types)
         _check(child, f'{path}.{key}', inner, scope)

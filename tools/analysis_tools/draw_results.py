@@ -7,7 +7,7 @@ python tools/analysis_tools/draw_results.py CONFIG RESULTS PNG
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as run_lengths
 
+from mmvisattn.datasets.checks.report import spread
 from mmvisattn.datasets.panopticapi import rgb2id
 from mmvisattn.engine.arguments import Options
 from mmvisattn.engine.config import load_config
@@ -110,7 +111,7 @@ class Segments:
 
     def rows(self, count: int) -> Iterator[Row]:
         """Each picture, and both its label maps in the classes' colours."""
-        for i in _spread(range(len(self.dataset)), count):
+        for i in spread(range(len(self.dataset)), count):
             info = self.dataset[i]['data_samples']
             picture = np.asarray(Image.open(info.img_path).convert('RGB'))
             truth = info.gt_sem_seg.data[0].numpy()
@@ -134,7 +135,7 @@ class _CocoTask:
         content = json.loads(Path(self.dataset.ann_file).read_text())
         predicted = json.loads((self.folder / self.results).read_text())
         both = [_by_picture(content), _by_picture(predicted)]
-        for image in _spread(sorted(content['images'], key=lambda image: image['id']), count):
+        for image in spread(sorted(content['images'], key=lambda image: image['id']), count):
             path = Path(self.dataset.data_prefix['img'], image['file_name'])
             picture, self.times = _enlarged(path)
             yield (
@@ -267,7 +268,7 @@ class Labels:
     def rows(self, count: int) -> Iterator[Row]:
         """Each picture, with its class written on it."""
         predicted = {found['file']: found for found in json.loads(self.file.read_text())}
-        for i in _spread(range(len(self.dataset)), count):
+        for i in spread(range(len(self.dataset)), count):
             info = self.dataset.get_data_info(i)
             picture, _ = _enlarged(info['img_path'])
             name = Path(info['img_path']).relative_to(self.dataset.img_prefix).as_posix()
@@ -295,12 +296,6 @@ def _enlarged(path: str | Path) -> tuple[NDArray[np.uint8], int]:
     picture = Image.open(path).convert('RGB')
     times = max(1, SHOWN // max(picture.size))
     return np.asarray(picture.resize([times * n for n in picture.size])), times
-
-
-def _spread(items: Sequence, count: int) -> list:
-    """So many of the items at even distances, all if there are fewer."""
-    count = min(count, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _by_picture(annotations: dict | list) -> dict[int, list[dict]]:
