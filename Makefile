@@ -24,8 +24,8 @@ help:
 	@echo 'make install   make $(VENV); compiles mmcv once (8 to 20 minutes)'
 	@echo 'make demo      install, then train, test and draw a network (4 minutes);'
 	@echo '               TASK=detection|instance|panoptic|pose|classification: others'
-	@echo 'make test      install, then lint and run the tests (9 minutes)'
-	@echo 'make test-all  the same with the slow tests (25 minutes)'
+	@echo 'make test      install, then lint and run the tests, two at a time'
+	@echo 'make test-all  the same with the slow tests'
 	@echo 'make format    format the code'
 	@echo 'make clean     remove what builds and tests left, no data or results'
 
