@@ -481,6 +481,8 @@ def test_misspelt_keys_are_refused(options, said, meant):
         'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_swin-t-p4-w7_8xb32-210e_coco-256x192.py',
         'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic.py',
         'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_amp-ms-crop-3x_coco.py',
+        # its helper `max_iter` is what train_cfg.max_iters is made of
+        'mmdet::v3det/faster_rcnn_r50_fpn_8x4_sample1e-3_mstrain_v3det_2x.py',
     ],
 )
 def test_configs_of_the_toolboxes_pass_the_check(tmp_path, name):
@@ -488,6 +490,13 @@ def test_configs_of_the_toolboxes_pass_the_check(tmp_path, name):
     leaf = tmp_path / 'stock.py'
     leaf.write_text(f"_base_ = '{name}'\n")
     assert load(leaf).model.type
+
+
+def test_a_misspelt_short_setting_in_a_file_is_refused(tmp_path):
+    leaf = tmp_path / 'mine.py'
+    leaf.write_text(f"_base_ = '{ROOT / UPERNET.format('b0')}'\nmax_iter = 1000\n")
+    with pytest.raises(UserError, match="did you mean 'max_iters'"):
+        load(leaf)
 
 
 @pytest.mark.parametrize(

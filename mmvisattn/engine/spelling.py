@@ -66,14 +66,16 @@ LOOPS_WITHOUT_TYPE = {
 def check_spelling(cfg: Config) -> None:
     """Stop at the first key that looks meant but that nothing reads.
 
-    A top-level name that resembles no known one is left alone: configs keep helpers there.
+    A top-level name that resembles no known one is left alone: configs keep helpers there. So is
+    one that the setting it resembles was made of, as in `train_cfg = dict(max_iters=max_iter)`.
 
     Raises:
         UserError: With the place of the key and the likely spelling.
     """
     for name in cfg:
         known = name in TOP_LEVEL or name.startswith('_')
-        if not known and get_close_matches(name, TOP_LEVEL, n=1, cutoff=ALIKE):
+        close = [] if known else get_close_matches(name, TOP_LEVEL, n=1, cutoff=ALIKE)
+        if close and not _stands_at(cfg, close[0], cfg[name]):
             raise UserError(
                 f"misspelt key '{name}' at the top of the config",
                 got=name,
@@ -139,6 +141,18 @@ def check_options(cfg: Config, options: dict, short_settings: Iterable[str]) -> 
 def is_ours(part: dict) -> bool:
     """Whether a part of a config is a class of this package."""
     return str(part.get('type')).startswith('mmvisattn.')
+
+
+def _stands_at(part: object, key: str, value: object) -> bool:
+    """Whether `key` has this value somewhere in a part of a config."""
+    if isinstance(part, (list, tuple)):
+        return any(_stands_at(child, key, value) for child in part)
+    if not isinstance(part, (dict, Config)):
+        return False
+    return any(
+        (name == key and child == value) or _stands_at(child, key, value)
+        for name, child in part.items()
+    )
 
 
 def _check(value: object, path: str, types: Registry, scope: str) -> None:
