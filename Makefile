@@ -42,9 +42,9 @@ unknown-task:
 	@echo 'error: TASK=$(TASK) is none of: $(tasks)' >&2; exit 2
 
 test: install lint
-	$(python) -m pytest -n 2 $(PYTEST_ARGS)
+	$(python) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
-test-all: PYTEST_ARGS += -m "not gpu"
+test-all: PYTEST_ARGS += -m "not gpu" --durations=40
 test-all: test
 
 lint: install

@@ -176,36 +176,6 @@ def test_every_network_learns_the_scenes(config, ade20k, tmp_path):
     assert sum(losses[-5:]) < 0.97 * sum(losses[:5])  # by 6 to 10 % with this seed
 
 
-SMALL_CONFIG = """
-_base_ = '{root}/configs/upernet_{network}_ade20k.py'
-data_root = '{data}'
-max_iters = 3
-norm_cfg = dict(type='BN')
-load, labels = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')
-resize, pack = dict(type='Resize', scale=(96, 64), keep_ratio=False), dict(type='PackSegInputs')
-train_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, labels, resize, pack]))
-val_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(pipeline=[load, resize, labels, pack]))
-test_dataloader = val_dataloader
-model = dict(data_preprocessor=dict(size=(64, 96)))
-default_hooks = dict(logger=dict(interval=1))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('network', ['van_b0', 'coatnet_0', 'cyclemlp_b2', 'sasa_r50'])
-def test_every_network_trains_on_real_pictures(network, real_ade20k, tmp_path):
-    """Its shipped ADE20K config, at a size for CPUs: steps of training, and an evaluation."""
-    config = tmp_path / 'small.py'
-    config.write_text(SMALL_CONFIG.format(root=ROOT, network=network, data=real_ade20k))
-    done = run_tool('train.py', config, '--pretrained', 'none', '--work-dir', tmp_path / 'run')
-    assert done.returncode == 0, done.tail
-    losses = [float(x) for x in re.findall(r'Iter\(train\).* loss: ([\d.]+)', done.output)]
-    assert len(losses) == 3
-    assert len(per_class(done.output)) == 150
-
-
 @pytest.mark.slow
 def test_real_pictures_are_fitted(real_ade20k, tmp_path):
     """25 ADE20K pictures, the shipped config at a size for CPUs: the labels can be learnt."""
