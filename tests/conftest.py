@@ -12,7 +12,6 @@ from mmengine.visualization import Visualizer
 from mmvisattn.datasets.demo import make_data
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / 'shared'
 DEMO_CONFIG = 'configs/upernet_van_b0_demo.py'
 
 # Beside others (pytest -n), a test and the tools it runs keep to one core.
@@ -43,12 +42,11 @@ def coco(tmp_path_factory):
     return make_data('coco', tmp_path_factory.mktemp('data') / 'coco', num_train=16, num_val=4)
 
 
-@pytest.fixture(scope='session')
-def real_ade20k():
-    """25 + 8 real ADE20K pictures, where they lie beside the project."""
-    folder = SHARED / 'data' / 'ade20k'
+def real_data(name):
+    """A folder of real pictures beside the project; a test that asks skips where it is not."""
+    folder = ROOT.parent / 'shared' / 'data' / name
     if not folder.is_dir():
-        pytest.skip('needs real ADE20K pictures in ../shared/data/ade20k')
+        pytest.skip(f'needs real pictures in ../shared/data/{name}')
     return folder
 
 

@@ -7,7 +7,7 @@ import shutil
 import mmcv
 import numpy as np
 import pytest
-from conftest import run_tool
+from conftest import real_data, run_tool
 from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
@@ -23,6 +23,7 @@ from mmvisattn.datasets.checks import (
     check_coco_file,
     check_coco_panoptic,
     check_imagenet,
+    check_panoptic_file,
 )
 from mmvisattn.datasets.checks.jsonfile import WINDOW, read_lists
 from mmvisattn.datasets.checks.masks import uncompressed
@@ -134,8 +135,8 @@ def detection(root, cls=CocoDataset, **kwargs):
 # Label maps
 
 
-def test_real_ade20k_passes_the_check(real_ade20k):
-    assert check_ade20k(real_ade20k) == []
+def test_real_ade20k_passes_the_check():
+    assert check_ade20k(real_data('ade20k')) == []
 
 
 @pytest.mark.parametrize(
@@ -214,8 +215,20 @@ def test_sound_coco_passes_with_polygons_run_lengths_crowds_and_empty_pictures(c
     assert len(built[2]['gt_bboxes']) == 0
 
 
-def test_real_coco_passes_the_check(real_ade20k):
-    assert check_coco(real_ade20k.parent / 'coco') == []
+def test_a_folder_of_poses_alone_passes(coco):
+    for file in list(coco.glob('annotations/instances_*.json')):
+        file.rename(file.with_name(file.name.replace('instances', 'person_keypoints')))
+    assert check_coco(coco) == []
+    for file in coco.glob('annotations/*'):
+        file.unlink()
+    assert [p.split('/')[-1] for p in check_coco(coco)] == [
+        'instances_train2017.json',
+        'instances_val2017.json',
+    ]
+
+
+def test_real_coco_passes_the_check():
+    assert check_coco(real_data('coco')) == []
 
 
 def of_annotation(number=0, **changes):
@@ -473,8 +486,8 @@ def test_a_glance_does_not_read_the_whole_file(tmp_path):
         read_lists(file, ['images'])
 
 
-def test_a_glance_at_real_coco_equals_the_file(real_ade20k):
-    file = real_ade20k.parent / 'coco/annotations/instances_train2017.json'
+def test_a_glance_at_real_coco_equals_the_file():
+    file = real_data('coco') / 'annotations/instances_train2017.json'
     whole, names = json.loads(file.read_text()), ('images', 'annotations', 'categories')
     glance = read_lists(file, names, first=5)
     assert glance == {n: whole[n][: None if n == 'categories' else 5] for n in names}
@@ -487,8 +500,8 @@ def test_sound_panoptic_passes(panoptic):
     assert check_coco_panoptic(panoptic) == []
 
 
-def test_real_panoptic_passes_the_check(real_ade20k):
-    assert check_coco_panoptic(real_ade20k.parent / 'coco_panoptic') == []
+def test_real_panoptic_passes_the_check():
+    assert check_coco_panoptic(real_data('coco_panoptic')) == []
 
 
 def of_segment(**changes):
@@ -542,6 +555,22 @@ def test_damage_to_panoptic_png_is_found_and_named(panoptic, damage, said):
     assert all(str(panoptic) in problem for problem in problems)
 
 
+def test_segments_of_no_class_are_refused_before_mmdet_stops_at_them(panoptic):
+    file = panoptic / 'annotations/panoptic_train2017.json'
+    folders = panoptic / 'train2017', file.with_suffix('')
+    made = json.loads(file.read_text())
+    names = {category['id']: category['name'] for category in made['categories']}
+    segment = made['annotations'][-1]['segments_info'][0]
+    used = {s['category_id'] for a in made['annotations'] for s in a['segments_info']}
+    unused = min(set(names) - used)
+    most = {i: name for i, name in names.items() if i != unused}
+    assert check_panoptic_file(file, *folders, classes=most.values()) == []
+    del most[segment['category_id']]
+    (problem,) = check_panoptic_file(file, *folders, classes=most.values())
+    assert 'no class of the config: ' in problem
+    assert f'(category {segment["category_id"]})' in problem
+
+
 def test_mmdet_reads_the_png_of_the_pictures_name(panoptic):
     """Hence the check of file_name."""
     file = panoptic / 'annotations/panoptic_train2017.json'
@@ -564,8 +593,8 @@ def test_mmdet_reads_the_png_of_the_pictures_name(panoptic):
 # ImageNet
 
 
-def test_real_class_folders_pass_the_check(real_ade20k):
-    assert check_imagenet(real_ade20k.parent / 'imagenette', sample=20) == []
+def test_real_class_folders_pass_the_check():
+    assert check_imagenet(real_data('imagenette'), sample=20) == []
 
 
 @pytest.mark.parametrize(

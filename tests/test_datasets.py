@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pycocotools.mask
 import pytest
+from conftest import real_data
 from mmdet.datasets import CocoDataset, CocoPanopticDataset
 from mmengine.registry import init_default_scope
 from mmseg.datasets import ADE20KDataset
@@ -74,12 +75,12 @@ def test_categories_are_cocos_own():
     assert names == [*CocoPanopticDataset.METAINFO['classes']]
 
 
-def test_categories_are_those_of_the_real_files(real_ade20k):
-    def real(file):
-        return json.loads((real_ade20k.parent / file).read_text())['categories']
+def test_categories_are_those_of_the_real_files():
+    def real(data, file):
+        return json.loads((real_data(data) / 'annotations' / file).read_text())['categories']
 
-    assert thing_categories() == real('coco/annotations/instances_val2017.json')
-    assert panoptic_categories() == real('coco_panoptic/annotations/panoptic_val2017.json')
+    assert thing_categories() == real('coco', 'instances_val2017.json')
+    assert panoptic_categories() == real('coco_panoptic', 'panoptic_val2017.json')
 
 
 @pytest.mark.parametrize('bump', [1, 3])

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ROOT, run, run_tool, short_run
+from conftest import ROOT, real_data, run, run_tool, short_run
 from PIL import Image
 
 from mmvisattn.datasets.demo import make_data
@@ -177,10 +177,10 @@ def test_every_network_learns_the_scenes(config, ade20k, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_pictures_are_fitted(real_ade20k, tmp_path):
+def test_real_pictures_are_fitted(tmp_path):
     """25 ADE20K pictures, the shipped config at a size for CPUs: the labels can be learnt."""
     config = tmp_path / 'fit.py'
-    config.write_text(FIT_CONFIG.format(root=ROOT, data=real_ade20k))
+    config.write_text(FIT_CONFIG.format(root=ROOT, data=real_data('ade20k')))
     done = run_tool('train.py', config, '--seed', '0', '--work-dir', tmp_path / 'run', timeout=2400)
     assert done.returncode == 0, done.tail
     losses = [float(x) for x in re.findall(r'Iter\(train\).* loss: ([\d.]+)', done.output)]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pycocotools.mask
 import pytest
-from conftest import ROOT
+from conftest import ROOT, real_data
 from mmengine import Config
 from mmengine.registry import init_default_scope
 from mmpose.datasets import CocoDataset
@@ -62,10 +62,9 @@ def test_keypoints_are_cocos_own(pose):
     assert category['keypoints'] == list(KEYPOINTS)
 
 
-def test_files_are_those_of_the_real_coco(pose, real_ade20k):
-    real = json.loads(
-        (real_ade20k.parent / 'coco/annotations/person_keypoints_val2017.json').read_text()
-    )
+def test_files_are_those_of_the_real_coco(pose):
+    file = real_data('coco') / 'annotations/person_keypoints_val2017.json'
+    real = json.loads(file.read_text())
     ours = read(pose, 'person_keypoints', 'val').dataset
     assert ours['categories'] == real['categories']
     assert set(ours) <= set(real)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SHARED, run, run_tool
+from conftest import ROOT, real_data, run, run_tool
 from faster_coco_eval import COCO as FasterCOCO
 from faster_coco_eval import COCOeval_faster
 from mmengine.registry import METRICS, MODELS, init_default_scope
@@ -87,10 +87,7 @@ def made_up(tmp_path_factory):
 @pytest.fixture(scope='module')
 def real_coco():
     """50 real COCO pictures' annotations, where they lie beside the project."""
-    folder = SHARED / 'data' / 'coco' / 'annotations'
-    if not folder.is_dir():
-        pytest.skip('needs real COCO annotations in ../shared/data/coco')
-    return folder / 'instances_val2017.json'
+    return real_data('coco') / 'annotations/instances_val2017.json'
 
 
 @pytest.fixture(params=['made_up', 'real_coco'])
@@ -204,8 +201,7 @@ def person_annotations(rng):
 @pytest.fixture(params=['made_up', 'real_coco'])
 def pose_truth(request, tmp_path):
     if request.param == 'real_coco':
-        request.getfixturevalue('real_coco')
-        return SHARED / 'data/coco/annotations/person_keypoints_val2017.json'
+        return real_data('coco') / 'annotations/person_keypoints_val2017.json'
     annotations = person_annotations(np.random.default_rng(2))
     return write_json(tmp_path / 'pose.json', coco_json([(i, (240, 320)) for i in (1, 2, 3)],
                                                         annotations))  # fmt: skip

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import ROOT, SHARED, run_tool
+from conftest import ROOT, real_data, run_tool
 
 pytestmark = pytest.mark.slow
 
@@ -28,26 +28,17 @@ IMAGENETTE = (
 )
 
 
-@pytest.fixture
-def real(request):
-    """A folder of real pictures beside the project."""
-    folder = SHARED / 'data' / request.param
-    if not folder.is_dir():
-        pytest.skip(f'needs real pictures in ../shared/data/{request.param}')
-    return folder
-
-
 @pytest.mark.parametrize(
-    ('config', 'real', 'metric'),
+    ('config', 'data', 'metric'),
     [(config, *rest) for config, rest in TASKS.items()],
-    indirect=['real'],
     ids=list(TASKS),
 )
-def test_a_shipped_config_trains_and_tests_on_real_pictures(config, real, metric, tmp_path):
+def test_a_shipped_config_trains_and_tests_on_real_pictures(config, data, metric, tmp_path):
+    real = real_data(data)
     work = tmp_path / 'run'
     config = f'configs/{config}.py'
     folder = [f'data_root={real}']
-    if real.name == 'imagenette':
+    if data == 'imagenette':
         folder.append(f'classes={IMAGENETTE}')
     trained = run_tool(
         'train.py', config, '--pretrained', 'none', '--no-validate', '--work-dir', work,
@@ -86,9 +77,9 @@ test_evaluator = val_evaluator
 """
 
 
-@pytest.mark.parametrize('real', ['coco'], indirect=True)
-def test_real_boxes_are_learnt_by_heart(real, tmp_path):
+def test_real_boxes_are_learnt_by_heart(tmp_path):
     """The eight COCO pictures whose smallest object is largest: box AP50 above 0.5 on them."""
+    real = real_data('coco')
     truth = json.loads((real / 'annotations/instances_train2017.json').read_text())
     smallest = {}
     for annotation in truth['annotations']:

@@ -7,22 +7,11 @@ status 1 if anything is. The layouts are described in docs/data.md.
 """
 
 import argparse
+import inspect
 import sys
 
-from mmvisattn.datasets.checks import (
-    check_ade20k,
-    check_coco,
-    check_coco_panoptic,
-    check_imagenet,
-)
+from mmvisattn.datasets.checks import CHECKS
 from mmvisattn.datasets.checks.report import SHOWN
-
-CHECKS = {
-    'ade20k': check_ade20k,
-    'coco': check_coco,
-    'coco_panoptic': check_coco_panoptic,
-    'imagenet': check_imagenet,
-}
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(
@@ -38,11 +27,11 @@ if __name__ == '__main__':
     )
     parser.add_argument('--all', action='store_true', help='name every file and id, not the first')
     args = parser.parse_args()
-    if args.splits and args.layout == 'ade20k':
-        parser.error('--splits: those of ADE20K are fixed')
-    report = CHECKS[args.layout](
-        args.folder, sample=args.sample, **({'splits': args.splits} if args.splits else {})
-    )
+    check = CHECKS[args.layout]
+    if args.splits and 'splits' not in inspect.signature(check).parameters:
+        parser.error(f'--splits: those of {args.layout} are fixed')
+    splits = {'splits': args.splits} if args.splits else {}
+    report = check(args.folder, sample=args.sample, **splits)
     shown = None if args.all else SHOWN
     for note in report.sentences(legal=True, shown=shown):
         print('note:', note)

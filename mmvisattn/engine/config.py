@@ -20,17 +20,21 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.registry import DATASETS
 
 from ..errors import UserError, did_you_mean
 from .optim import checked_rate
-from .spelling import check_options, check_spelling
+from .spelling import SHORT_SETTINGS, check_options, check_spelling
 
-SHORT_SETTINGS = (
-    'data_root', 'classes', 'thing_classes', 'stuff_classes', 'bbox_file', 'max_epochs',
-    'max_iters', 'layer_decay_rate',
-)  # fmt: skip
+LENGTHS = ('max_epochs', 'max_iters')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 LAYER_DECAY = 'mmvisattn.LayerDecayOptimWrapperConstructor'
+# What layer_decay_rate may come in addition to.
+CONSTRUCTORS = (
+    'DefaultOptimWrapperConstructor',
+    'mmvisattn.BackboneLrOptimWrapperConstructor',
+    LAYER_DECAY,
+)
 EVALUATORS = ('val_evaluator', 'test_evaluator')
 # A warm-up is cut to this part of the training, where that is given in iterations.
 WARM_UP_SHARE = 10
@@ -39,7 +43,8 @@ WARM_UP_SHARE = 10
 def load_config(path: str | Path, options: dict | None = None, launcher: str = 'none') -> Config:
     """The config in a file, with `options` ({'dotted.key': value}) merged in and checked.
 
-    Without a launcher, which starts several processes, or without a GPU, SyncBN becomes BN.
+    Without a launcher, which starts several processes, or without a GPU, SyncBN becomes BN, and
+    `sync_bn`, which asks for it, is dropped.
 
     Raises:
         UserError: No such file, a file that is no config, or a key that nothing would read.
@@ -49,8 +54,11 @@ def load_config(path: str | Path, options: dict | None = None, launcher: str = '
         raise UserError(f'{path} has no model', do='give a config of configs/, not of _base_')
     options = dict(options or {})
     settings = {name: cfg.get(name) for name in SHORT_SETTINGS if cfg.get('short_settings')}
-    _carry(cfg, settings | {n: options.pop(n) for n in SHORT_SETTINGS if n in options})
-    check_options(cfg, options, SHORT_SETTINGS)
+    given = {name: options.pop(name) for name in SHORT_SETTINGS if name in options}
+    if any(unit in given for unit in LENGTHS):  # in place of the config's own, in either unit
+        settings = {name: value for name, value in settings.items() if name not in LENGTHS}
+    _carry(cfg, settings | given)
+    check_options(cfg, options)
     for option in options:
         _make_room(cfg, option)
     try:
@@ -113,6 +121,14 @@ def _unwrapped(dataset: dict) -> Iterator[dict]:
 
 def _carry(cfg: Config, settings: dict) -> None:
     settings = {name: value for name, value in settings.items() if value is not None}
+    lengths = [unit for unit in LENGTHS if unit in settings]
+    if len(lengths) > 1:
+        raise UserError(
+            'training has one length',
+            expected='max_epochs or max_iters',
+            got=', '.join(f'{unit} = {settings[unit]}' for unit in lengths),
+            do='set the one that a base brings to None',
+        )
     for name, value in settings.items():
         cfg[name] = value
     if 'data_root' in settings:
@@ -125,17 +141,16 @@ def _carry(cfg: Config, settings: dict) -> None:
     if 'bbox_file' in settings:
         for dataset in dataset_configs(cfg, ('val_dataloader', 'test_dataloader')):
             dataset.bbox_file = settings['bbox_file']
-    for unit in ('max_epochs', 'max_iters'):
-        if unit in settings:
-            set_length(cfg, unit, settings[unit])
+    for unit in lengths:
+        set_length(cfg, unit, settings[unit])
     if 'layer_decay_rate' in settings:
         _decay_by_layer(cfg, settings['layer_decay_rate'])
 
 
 def _decay_by_layer(cfg: Config, rate: float) -> None:
     """Let learning rates decay with depth, beside what the config says of its parameters."""
-    constructor = cfg.optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
-    if constructor not in ('DefaultOptimWrapperConstructor', LAYER_DECAY):
+    constructor = cfg.optim_wrapper.get('constructor', CONSTRUCTORS[0])
+    if constructor not in CONSTRUCTORS:
         raise UserError(
             'layer_decay_rate: this config builds its optimizer in another way',
             expected='no optim_wrapper.constructor',
@@ -169,12 +184,35 @@ def _move_data(cfg: Config, root: str) -> None:
 
 
 def _set_classes(cfg: Config, classes: list[str]) -> None:
+    """Give data sets, heads and metrics these classes."""
+    if any('num_things_classes' in part for part in _dicts(cfg.model)):
+        raise UserError(
+            'classes: the classes of panoptic segmentation are things and stuff',
+            do='give thing_classes and stuff_classes',
+        )
     cfg.classes = classes
     for dataset in dataset_configs(cfg):
         dataset.metainfo = {**dataset.get('metainfo', {}), 'classes': classes}
+        _let_other_names_in(dataset, classes, cfg.get('default_scope'))
     for part in _dicts(cfg.model):
         if 'num_classes' in part:
             part.num_classes = len(classes)
+    for metric in _dicts([cfg[name] for name in EVALUATORS if cfg.get(name)]):
+        if 'topk' in metric:  # there is no top 5 of 3 classes
+            ranks = metric.topk if isinstance(metric.topk, (list, tuple)) else [metric.topk]
+            metric.topk = tuple(k for k in ranks if k <= len(classes))
+
+
+def _let_other_names_in(dataset: dict, classes: list[str], scope: str | None) -> None:
+    """Label n is the n-th class, where ADE20K's own names, which have numbers, do not hold all."""
+    name = 'ADE20KDataset'
+    if dataset.type.rpartition('.')[2] != name:
+        return
+    with DATASETS.switch_scope_and_registry(scope) as scoped:
+        known = scoped.get(dataset.type).METAINFO['classes']
+    if not set(classes) <= set(known):
+        dataset.type = dataset.type.replace(name, 'BaseSegDataset')
+        dataset.setdefault('reduce_zero_label', True)
 
 
 def _set_panoptic_classes(cfg: Config, given: dict[str, list[str]]) -> None:
@@ -282,6 +320,7 @@ def _saving(cfg: Config) -> dict:
 
 def _without_sync_bn(cfg: Config) -> None:
     """One process has nothing to synchronise, and PyTorch's SyncBN runs on GPUs only."""
+    cfg.pop('sync_bn', None)
     for part in _dicts(cfg.model):
         if part.get('type') in ('SyncBN', 'MMSyncBN'):
             part['type'] = 'BN'

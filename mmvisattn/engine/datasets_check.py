@@ -96,13 +96,15 @@ def _check_boxes(cls: type, settings: dict) -> checks.Report:
 
 def _check_segments(cls: type, settings: dict) -> checks.Report:
     prefix = settings['data_prefix']
+    # With classes of its own a run may stop at any segment.
+    first = None if 'classes' in (settings['metainfo'] or {}) else OPENED
     return checks.check_panoptic_file(
         _path(settings, settings['ann_file']),
         _path(settings, prefix.get('img')),
         _path(settings, prefix.get('seg')),
         classes=_classes(cls, settings),
         sample=OPENED,
-        first=OPENED,
+        first=first,
     )
 
 

@@ -8,6 +8,8 @@
 | semantic segmentation | a PNG of labels for each picture, numbered as the annotations are |
 | classification | `results.json`: file (below the folder of pictures), label and scores |
 
+With `classes` of one's own the labels are numbered from 1 on in their order.
+
 The libraries' metrics write these, and compute their numbers from them.
 """
 

@@ -13,7 +13,7 @@ from .. import doctor
 from ..errors import UserError
 from ..weights import read_checkpoint, require_pretrained_match
 from .checkpoint import latest_checkpoint
-from .config import load_config
+from .config import dataset_configs, load_config
 from .datasets_check import check_datasets
 from .launch import init_distributed, leave_distributed
 from .results import complete_or_absent, write_predictions
@@ -66,15 +66,25 @@ def test(args: argparse.Namespace) -> None:
         cfg.visualizer.save_dir = args.show_dir
     if args.out:
         write_predictions(cfg, args.out)
-    augmentation = use_tta(cfg) if args.tta else None
+    notes = [use_tta(cfg)] if args.tta else []
+    notes += _boxes_of_poses(cfg)
     check_datasets(cfg, ('test_dataloader',))
     read_checkpoint(cfg.load_from)
     runner = _runner(cfg)
-    if augmentation:
-        runner.logger.info(augmentation)
+    for note in notes:
+        runner.logger.info(note)
     with complete_or_absent(args.out):
         runner.test()
     leave_distributed()
+
+
+def _boxes_of_poses(cfg: Config) -> list[str]:
+    """Whose boxes poses are looked for in: papers report a detector's."""
+    datasets = dataset_configs(cfg, ('test_dataloader',))
+    used = [
+        dataset.bbox_file or 'the annotations' for dataset in datasets if 'bbox_file' in dataset
+    ]
+    return [f'Poses are looked for in the boxes of {boxes}.' for boxes in used]
 
 
 def _config(args: argparse.Namespace) -> Config:

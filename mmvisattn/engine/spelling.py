@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
 from difflib import get_close_matches
 
 from mmengine import registry
@@ -48,11 +47,15 @@ BUILDER_KEYS |= {'by_epoch', 'priority', 'init_cfg', 'clip_grad', 'accumulative_
 # Dicts that other builders (mmcv's layers, MMEngine's initialisers, augmentation policies) read.
 LEFT_ALONE = {'norm_cfg', 'act_cfg', 'conv_cfg', 'init_cfg', 'upsample_cfg', 'backend_args'}
 LEFT_ALONE |= {'dcn', 'plugins', 'policies'}
+# Settings that may stand alone; config.py carries each to every place that needs it.
+SHORT_SETTINGS = (
+    'data_root', 'classes', 'thing_classes', 'stuff_classes', 'bbox_file', 'max_epochs',
+    'max_iters', 'layer_decay_rate',
+)  # fmt: skip
 # What is read at the top of a config; anything that does not resemble it is a helper's name.
-TOP_LEVEL = set(inspect.signature(Runner).parameters) | {
-    'auto_scale_lr', 'bad_pictures', 'classes', 'compile', 'custom_imports', 'data_root',
-    'default_scope', 'find_unused_parameters', 'layer_decay_rate', 'log_processor', 'max_epochs',
-    'max_iters', 'model_wrapper_cfg', 'sync_bn', 'tta_model',
+TOP_LEVEL = {*inspect.signature(Runner).parameters, *SHORT_SETTINGS} | {
+    'auto_scale_lr', 'bad_pictures', 'compile', 'custom_imports', 'default_scope',
+    'find_unused_parameters', 'log_processor', 'model_wrapper_cfg', 'sync_bn', 'tta_model',
 }  # fmt: skip
 # What our tools read besides.
 READ_BY_TOOLS = {'tta_pipeline'}
@@ -75,7 +78,8 @@ def check_spelling(cfg: Config) -> None:
     for name in cfg:
         known = name in TOP_LEVEL or name.startswith('_')
         close = [] if known else get_close_matches(name, TOP_LEVEL, n=1, cutoff=ALIKE)
-        if close and not _stands_at(cfg, close[0], cfg[name]):
+        # One word more is another name: num_stuff_classes.
+        if close and f'_{close[0]}' not in name and not _stands_at(cfg, close[0], cfg[name]):
             raise UserError(
                 f"misspelt key '{name}' at the top of the config",
                 got=name,
@@ -99,13 +103,12 @@ def check_spelling(cfg: Config) -> None:
                     _check(cfg[name][key], f'{name}.{key}', NESTED[key], scope)
 
 
-def check_options(cfg: Config, options: dict, short_settings: Iterable[str]) -> None:
+def check_options(cfg: Config, options: dict) -> None:
     """Refuse an option that nothing reads, or that adds a key beside one of almost its name.
 
     Args:
         cfg: The config before the options are merged in.
         options: {'dotted.key': value}.
-        short_settings: What may stand alone besides, for the remedy.
 
     Raises:
         UserError: With the key that was meant.
@@ -113,12 +116,11 @@ def check_options(cfg: Config, options: dict, short_settings: Iterable[str]) -> 
     for option in options:
         section = option.partition('.')[0]
         if section not in TOP_LEVEL and section not in READ_BY_TOOLS:
-            known = TOP_LEVEL | READ_BY_TOOLS | set(short_settings)
             raise UserError(
                 f"--cfg-options {option}: nothing reads '{section}'",
                 expected='a section, such as model.…, optim_wrapper.… or train_dataloader.…'
                 '; names that a config only uses to build those cannot be changed afterwards',
-                do=did_you_mean(section, known),
+                do=did_you_mean(section, TOP_LEVEL | READ_BY_TOOLS),
             )
         place, walked = cfg, []
         for key in option.split('.'):

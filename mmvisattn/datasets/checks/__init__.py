@@ -10,7 +10,16 @@ from .panoptic import check_coco_panoptic, check_panoptic_file
 from .report import Report
 from .segmentation import check_ade20k, check_segmentation
 
+# What looks at a whole folder, by the name of its layout.
+CHECKS = {
+    'ade20k': check_ade20k,
+    'coco': check_coco,
+    'coco_panoptic': check_coco_panoptic,
+    'imagenet': check_imagenet,
+}
+
 __all__ = [
+    'CHECKS',
     'Report',
     'check_ade20k',
     'check_class_folder',

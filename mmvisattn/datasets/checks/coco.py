@@ -32,6 +32,8 @@ def check_coco(
         annotations/instances_{train,val}2017.json     train2017/*.jpg
         annotations/person_keypoints_*.json (for pose)  val2017/*.jpg
 
+    One of the two kinds of files is enough.
+
     Args:
         root: The folder.
         sample: How many pictures of each split to open; None opens all.
@@ -40,9 +42,12 @@ def check_coco(
     root = Path(root)
     findings = []
     for split in splits:
-        file = root / 'annotations' / f'instances_{split}.json'
-        for one in (file, *file.parent.glob(f'person_keypoints_{split}.json')):
-            findings += check_coco_file(one, root / split, sample=sample).findings
+        kinds = [
+            root / 'annotations' / f'{k}_{split}.json' for k in ('instances', 'person_keypoints')
+        ]
+        there = [file for file in kinds if file.is_file()]
+        for file in there or kinds[:1]:
+            findings += check_coco_file(file, root / split, sample=sample).findings
     return Report(findings)
 
 

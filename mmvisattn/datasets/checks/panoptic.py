@@ -65,7 +65,8 @@ def check_panoptic_file(
         file: The JSON file.
         pictures: The folder of the pictures.
         segments: The folder of the PNG files.
-        classes: Names that its categories must hold.
+        classes: Names that its categories must hold. A segment of another category, at which
+            mmdet stops, is wrong then.
         sample: How many pictures and PNG files to open; None opens all.
         first: How many pictures and annotations of the file to read; None reads all.
     """
@@ -77,6 +78,7 @@ def check_panoptic_file(
         return Report(findings)
     is_whole = first is None and not findings  # else what is referred to may be left out here
     annotations = lists['annotations']
+    classes = list(classes)
     findings += check_categories(file, lists['categories'], classes)
     findings += repeated(
         f'pictures that two annotations of {file} are of', (a['image_id'] for a in annotations)
@@ -86,11 +88,12 @@ def check_panoptic_file(
         findings += _check_references(file, lists)
     images = {image['id']: image for image in lists['images']}
     things = {category['id']: category['isthing'] for category in lists['categories']}
+    foreign = {c['id'] for c in lists['categories'] if classes and c['name'] not in classes}
     for category, isthing in things.items():
         if isthing not in (0, 1):
             findings.append(Finding(f'categories of {file} with isthing not 0 or 1', category))
     for annotation in annotations:
-        findings += _check_segments(file, annotation, set(things))
+        findings += _check_segments(file, annotation, set(things), foreign)
     for annotation in spread([a for a in annotations if a['image_id'] in images], sample):
         findings += _check_png(file, segments, annotation, images[annotation['image_id']])
     return Report(findings)
@@ -105,7 +108,9 @@ def _check_references(file: Path, lists: dict[str, list[dict]]) -> Iterator[Find
         yield Finding(f'pictures of {file} without an annotation', image)
 
 
-def _check_segments(file: Path, annotation: dict, categories: set[int]) -> Iterator[Finding]:
+def _check_segments(
+    file: Path, annotation: dict, categories: set[int], foreign: set[int]
+) -> Iterator[Finding]:
     of = f'picture {annotation["image_id"]}'
     good = []
     for segment in annotation['segments_info']:
@@ -117,6 +122,9 @@ def _check_segments(file: Path, annotation: dict, categories: set[int]) -> Itera
         place = f'{segment["id"]} of {of}'
         if segment['category_id'] not in categories:
             yield Finding(f'segments in {file} of a category that is not listed', place)
+        elif segment['category_id'] in foreign:
+            kind = f'segments in {file} of a category that is no class of the config'
+            yield Finding(kind, f'{place} (category {segment["category_id"]})')
         if not VOID < segment['id'] < OFFSET:
             yield Finding(f'segments in {file} whose id no colour stands for', place)
         numbers = [*segment['bbox'], segment['area']]
