@@ -9,3 +9,7 @@ _base_ = ['./_base_/classifier_cyclemlp_imagenet.py', './_base_/backbones/cyclem
 model = dict(
     backbone=dict(_base_.backbone, init_cfg=None),
     head=dict(in_channels=_base_.channels[3]))
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=256)  # of which 224 are 0.875, as in the release
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

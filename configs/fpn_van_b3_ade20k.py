@@ -7,6 +7,5 @@ mIoU 48.1 (reported by the VAN paper, Table 12).
 _base_ = ['./_base_/fpn_ade20k.py', './_base_/backbones/van_b3.py']
 
 model = dict(
-    backbone=dict(
-        _base_.backbone, drop_path_rate=0.3, norm_cfg=_base_.norm_cfg, out_norm_eps=1e-5),
+    backbone=dict(_base_.backbone, **_base_.van, drop_path_rate=0.3),
     neck=dict(in_channels=_base_.channels))

@@ -7,6 +7,5 @@ The release has neither config nor score: drop path as for VAN-B4.
 _base_ = ['./_base_/fpn_ade20k.py', './_base_/backbones/van_b5.py']
 
 model = dict(
-    backbone=dict(
-        _base_.backbone, drop_path_rate=0.4, norm_cfg=_base_.norm_cfg, out_norm_eps=1e-5),
+    backbone=dict(_base_.backbone, **_base_.van, drop_path_rate=0.4),
     neck=dict(in_channels=_base_.channels))

@@ -7,5 +7,5 @@ A baseline under the same recipe.
 _base_ = ['./_base_/panoptic_fpn_coco.py', './_base_/backbones/r50.py']
 
 model = dict(
-    backbone=dict(_base_.backbone, frozen_stages=1, norm_eval=True),
+    backbone=dict(_base_.backbone, **_base_.frozen),
     neck=dict(in_channels=_base_.channels))

@@ -7,5 +7,5 @@ Box AP 36.3 (reported by the VAN paper, Table 9). A baseline under the same reci
 _base_ = ['./_base_/retinanet_coco.py', './_base_/backbones/r50.py']
 
 model = dict(
-    backbone=dict(_base_.backbone, frozen_stages=1, norm_eval=True),
+    backbone=dict(_base_.backbone, **_base_.frozen),
     neck=dict(in_channels=_base_.channels[1:]))

@@ -7,7 +7,6 @@ mIoU 41.1 at several scales and flipped (reported by the VAN paper, Table 12).
 _base_ = ['./_base_/upernet_ade20k.py', './_base_/backbones/van_b0.py']
 
 model = dict(
-    backbone=dict(
-        _base_.backbone, drop_path_rate=0.1, norm_cfg=_base_.norm_cfg, out_norm_eps=1e-5),
+    backbone=dict(_base_.backbone, **_base_.van),
     decode_head=dict(in_channels=_base_.channels),
     auxiliary_head=dict(in_channels=_base_.channels[2]))

@@ -8,7 +8,6 @@ mIoU 52.2 at several scales and flipped; 53.5 with ImageNet-22K (reported by the
 _base_ = ['./_base_/upernet_ade20k.py', './_base_/backbones/van_b4.py']
 
 model = dict(
-    backbone=dict(
-        _base_.backbone, drop_path_rate=0.4, norm_cfg=_base_.norm_cfg, out_norm_eps=1e-5),
+    backbone=dict(_base_.backbone, **_base_.van, drop_path_rate=0.4),
     decode_head=dict(in_channels=_base_.channels),
     auxiliary_head=dict(in_channels=_base_.channels[2]))

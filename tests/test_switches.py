@@ -1,6 +1,8 @@
 """The switches of tools/train.py, on one small network for each task and made-up batches."""
 
+import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ from mmseg.structures import SegDataSample
 from torch import nn
 from torch.utils import checkpoint as checkpointing
 
+from mmvisattn.engine import compiling
 from mmvisattn.engine.arguments import train_parser
 from mmvisattn.engine.batch import Batch
+from mmvisattn.engine.compiling import CompilationHook, compile_parts
 from mmvisattn.engine.config import load_config
 from mmvisattn.engine.runner import Runner
 from mmvisattn.engine.switches import apply_switches
@@ -317,14 +321,80 @@ def test_half_precision_needs_a_gpu_where_bf16_does_not(monkeypatch):
     assert not {'loss_scale', 'dtype'} & set(cfg.optim_wrapper)
 
 
-def test_synchronised_norms_need_several_processes_and_gpus(monkeypatch):
-    config = ROOT / 'configs/fpn_van_b0_ade20k.py'
-    for gpu, launcher, expected in [
-        (True, 'pytorch', 'SyncBN'), (True, 'none', 'BN'), (False, 'pytorch', 'BN'),
-    ]:  # fmt: skip
-        monkeypatch.setattr(torch.cuda, 'is_available', lambda gpu=gpu: gpu)
-        cfg = load_config(config, {}, launcher)
-        assert cfg.model.decode_head.norm_cfg.type == expected
+@pytest.mark.parametrize(
+    ('gpu', 'launcher', 'synchronised'),
+    [(True, 'pytorch', True), (True, 'none', False), (False, 'pytorch', False)],
+)
+def test_synchronised_norms_need_several_processes_and_gpus(
+    gpu, launcher, synchronised, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')  # MMEngine's logger asks for its number
+    whole = load_config(ROOT / 'configs/fpn_van_b0_ade20k.py', {}, launcher)
+    assert whole.get('sync_bn') == ('torch' if synchronised else None)
+    heads = load_config(ROOT / 'configs/cascade_mask_rcnn_van_b0_coco.py', {}, launcher)
+    for head in heads.model.roi_head.bbox_head:
+        assert head.norm_cfg.type == ('SyncBN' if synchronised else 'BN')
+
+
+def compiled(model, image_sizes, limit, **options):
+    """What a hook logs and warns of while a compiled model meets pictures of these sizes."""
+    said = []
+    logger = SimpleNamespace(info=said.append, warning=said.append)
+    hook, runner = CompilationHook(), SimpleNamespace(logger=logger)
+    with torch._dynamo.config.patch(recompile_limit=limit):
+        compile_parts(model, dict(backend='eager', **options))
+        for size in image_sizes:
+            maps = model.neck(model.backbone(torch.rand(2, 3, size, size)))
+            sum(m.mean() for m in maps).backward()
+            hook.after_train_iter(runner, 0)
+        hook.after_run(runner)
+    return said
+
+
+@pytest.fixture
+def detector(monkeypatch):
+    """A small network with a neck; what earlier tests compiled is forgotten."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(compiling, 'GRAPH_LIMIT', 0)
+    init_default_scope('mmdet')
+    model = nn.Module()
+    model.backbone = MODELS.build(dict(NETWORKS['van'], arch=SMALL))
+    model.neck = MODELS.build(
+        dict(type='mmdet.FPN', in_channels=SMALL['embed_dims'], out_channels=8, num_outs=4)
+    )
+    yield model
+    torch._dynamo.reset()
+
+
+def test_compiled_parts_are_backbone_and_neck_and_counted(detector):
+    names = set(detector.state_dict())
+    (said,) = compiled(detector, (64, 64), limit=8)
+    assert said == (
+        'torch.compile: 2 graphs compiled, 0 graph breaks, 0 functions run without compiling.'
+    )
+    assert set(detector.state_dict()) == names
+    with pytest.raises(UserError, match='this model has none'):
+        compile_parts(nn.Linear(1, 1), {})
+
+
+def test_it_is_said_once_that_compiling_was_given_up(detector):
+    warning, said = compiled(detector, (64, 96, 128, 160), limit=2, dynamic=False)
+    assert 'has given up compiling' in warning
+    assert 'after 2 graphs' in warning
+    assert said.startswith('torch.compile: 4 graphs compiled, 0 graph breaks')
+    assert '0 functions' not in said
+
+
+def test_sizes_are_few_where_a_compiled_detector_pads():
+    for name, switches, expected in [
+        ('retinanet_van_b0_coco', ['--compile'], 128),
+        ('retinanet_van_b0_coco', [], 32),
+        ('fpn_van_b0_ade20k', ['--compile'], None),
+    ]:
+        cfg = load_config(ROOT / f'configs/{name}.py', {})
+        apply_switches(cfg, train_parser().parse_args(['c.py', *switches]))
+        assert cfg.model.data_preprocessor.get('pad_size_divisor') == expected
 
 
 def test_compile_keeps_the_options_of_a_config():
@@ -369,6 +439,64 @@ def test_a_misfit_is_said_once_at_the_start(library, tmp_path):
     (log,) = (tmp_path / 'run').rglob('*.log')
     assert log.read_text().count('meant for 16 samples a step') == 1
     assert runner.optim_wrapper.optimizer.param_groups[0]['initial_lr'] == 1e-4
+
+
+def test_fused_optimizer_is_the_same_but_for_rounding(tmp_path):
+    def run(folder, *switches, fused, **options):
+        cfg = config_of('classification', tmp_path / folder, *switches, **options)
+        assert cfg.optim_wrapper.optimizer.fused
+        cfg.optim_wrapper.optimizer.fused = fused
+        # A bias before BatchNorm has rounding for a gradient, which a small eps would make a step.
+        cfg.optim_wrapper.optimizer.update(lr=1e-3, eps=1e-2)
+        cfg.param_scheduler = cfg.model.train_cfg = None  # mixup draws other numbers when resumed
+        return trained(cfg)
+
+    plain = run('plain', fused=False, iterations=4)
+    fused = run('fused', fused=True, iterations=4)
+    # float32's rounding of updates of 1e-3, and what four steps make of it
+    assert_equal(fused.model.state_dict(), plain.model.state_dict(), rtol=1e-4, atol=1e-5)
+    assert all(group['fused'] for group in fused.optim_wrapper.optimizer.param_groups)
+
+    run('resumed', fused=False, iterations=2)  # as older checkpoints are
+    resumed = run('resumed', '--resume', fused=True, iterations=4)
+    assert_equal(resumed.model.state_dict(), plain.model.state_dict(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_config_says_itself_how_its_optimizer_steps():
+    for change, expected in [
+        ({'optim_wrapper.optimizer.foreach': True}, None),
+        ({'optim_wrapper.optimizer.fused': False}, False),
+        ({'optim_wrapper.optimizer': dict(type='SGD', lr=0.1)}, None),
+    ]:
+        cfg = load_config(ROOT / 'configs/retinanet_van_b0_coco.py', {})
+        cfg.merge_from_dict(change)
+        if 'optim_wrapper.optimizer' in change:
+            cfg.optim_wrapper.optimizer = ConfigDict(change['optim_wrapper.optimizer'])
+        apply_switches(cfg, train_parser().parse_args(['c.py']))
+        assert cfg.optim_wrapper.optimizer.get('fused') is expected
+
+
+def test_gradients_of_several_processes_are_kept_once(tmp_path, monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    cfg = config_of('classification', tmp_path / 'run', iterations=1)
+    cfg.model.train_cfg = None  # mixup draws other numbers the second time
+    runner = Runner.from_cfg(cfg)
+    alone = copy.deepcopy(runner.model)
+    loader = runner.build_dataloader(cfg.train_dataloader, seed=0)
+    batch = alone.data_preprocessor(next(iter(loader)), True)
+    meeting = f'file://{tmp_path}/meeting'
+    torch.distributed.init_process_group('gloo', init_method=meeting, rank=0, world_size=1)
+    try:
+        runner._distributed = True
+        wrapped = runner.wrap_model(None, runner.model)
+        for model in (wrapped, alone):
+            model(**batch, mode='loss')['loss'].backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    found = {name: p.grad for name, p in wrapped.module.named_parameters()}
+    assert_equal(found, {name: p.grad for name, p in alone.named_parameters()})
+    places = {gradient.untyped_storage().data_ptr() for gradient in found.values()}
+    assert len(places) < len(found), 'gradients are not views of buckets'
 
 
 def test_auto_scale_lr_needs_a_batch_size():

@@ -13,8 +13,10 @@ preprocessor = dict(
     pad_val=0,
     seg_pad_val=255,
     size=crop_size)
-norm_cfg = dict(type='SyncBN', requires_grad=True)
+norm_cfg = dict(type='BN', requires_grad=True)
+sync_bn = 'torch'  # every BatchNorm, of any backbone: a few pictures on each GPU are too few
 num_classes = 150
+van = dict(out_norm_eps=1e-5)  # LayerNorm's default, which the release of VAN segments with
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -69,10 +71,10 @@ test_dataloader = val_dataloader
 
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+val_evaluator = dict(type='mmvisattn.IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-tta_model = dict(type='SegTTAModel')
+tta_model = dict(type='mmvisattn.SegTTAModel')
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

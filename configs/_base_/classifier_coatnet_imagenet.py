@@ -1,6 +1,7 @@
 """ImageNet-1K as CoAtNet trains (Table 10): 300 epochs of 4096 pictures, AdamW 1e-3 to 1e-5.
 
-RandAugment 2/15 and mixup, no CutMix, no erasing, no average; gradients are clipped at 1.
+RandAugment 2/15 and mixup, no CutMix, no erasing, no average; gradients are clipped at 1. The paper
+does not say how it crops to test: 0.9 of the shorter side, as the others; timm takes 0.95.
 """
 
 _base_ = './classifier_imagenet.py'

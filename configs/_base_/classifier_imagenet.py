@@ -30,7 +30,7 @@ tta_model = dict(type='AverageClsScoreTTA')
 
 train_dataloader = dict(batch_size=128)  # x 8 GPUs = 1024
 test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=248)  # of which 224 are 0.9, as in the releases of VAN and CycleMLP
+test_pipeline[1].update(scale=248)  # of which 224 are 0.9, as in the release of VAN
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 

@@ -8,7 +8,7 @@ _base_ = './ade20k.py'
 iterations = 40000
 
 model = dict(
-    type='EncoderDecoder',
+    type='mmvisattn.EncoderDecoder',
     data_preprocessor=_base_.preprocessor,
     backbone=dict(out_indices=(0, 1, 2, 3)),
     neck=dict(type='FPN', out_channels=256, num_outs=4),
@@ -28,8 +28,11 @@ model = dict(
 
 train_dataloader = dict(batch_size=4)
 # Sizes are made multiples of 32: the maps that the neck adds then fit each other exactly.
+to_multiple = dict(type='ResizeToMultiple', size_divisor=32)
 test_pipeline = _base_.test_pipeline
-test_pipeline.insert(2, dict(type='ResizeToMultiple', size_divisor=32))
+test_pipeline.insert(2, to_multiple)
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms.insert(1, [to_multiple])
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 

@@ -1,7 +1,8 @@
 """Mask2Former on COCO panoptic: mmdet's recipe, 50 epochs of 16 pictures, large-scale jittering.
 
-The backbone and its channels are left to each config. As in mmdet's recipe with Swin, the
-normalisation layers of the backbone do not decay.
+The backbone and its channels are left to each config. As in mmdet's recipe with Swin, no
+normalisation layer and no table of relative positions decays. VAN, CoAtNet and SASA train their
+BatchNorm; ResNet-50 keeps the statistics of ImageNet, as in mmdet.
 """
 
 _base_ = [
@@ -9,17 +10,18 @@ _base_ = [
 
 model = dict(backbone=dict(_delete_=True, out_indices=(0, 1, 2, 3)))
 
-backbone_norm = dict(lr_mult=0.1, decay_mult=0.0)
+# Instead of mmdet's custom key `backbone`, which would take the place of norm_decay_mult there.
+no_decay = dict(decay_mult=0.0)
 optim_wrapper = dict(
+    constructor='mmvisattn.BackboneLrOptimWrapperConstructor',
     paramwise_cfg=dict(
-        custom_keys={
-            # The longest key that fits a name counts: these are longer than 'backbone'.
-            **{
-                f'.norm{number}.{kind}': backbone_norm
-                for number in ('', 0, 1, 2, 3, 4) for kind in ('weight', 'bias')
-            },
-            'relative_position_bias_table': backbone_norm,
-        }))
+        backbone_lr_mult=0.1,
+        custom_keys=dict(
+            _delete_=True,
+            query_embed=no_decay,
+            query_feat=no_decay,
+            level_embed=no_decay,
+            relative_position_bias_table=no_decay)))
 
 # The recipe adds box and mask AP, from another annotation file; papers report PQ.
 val_evaluator = dict(

@@ -1,6 +1,8 @@
 """UPerNet on ADE20K, 160k iterations of 16 pictures: the recipe of the VAN release.
 
-The backbone and the channels it hands to the heads are what each config fills in.
+Normalisation layers do not decay, whatever they are called: the release goes by names, which leaves
+those of the heads out. The backbone and the channels it hands to the heads are what each config
+fills in.
 """
 
 _base_ = './ade20k.py'
@@ -9,7 +11,7 @@ iterations = 160000
 warm_up = 1500
 
 model = dict(
-    type='EncoderDecoder',
+    type='mmvisattn.EncoderDecoder',
     data_preprocessor=_base_.preprocessor,
     backbone=dict(out_indices=(0, 1, 2, 3)),
     decode_head=dict(
@@ -40,7 +42,7 @@ auto_scale_lr = dict(enable=False, base_batch_size=16)  # 8 GPUs x 2 pictures
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
-    paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}))
+    paramwise_cfg=dict(norm_decay_mult=0.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=warm_up),
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=warm_up, end=iterations),

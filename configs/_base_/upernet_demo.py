@@ -12,11 +12,10 @@ crop_size = (128, 128)
 scale = (160, 128)
 max_iters = 400
 
-norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    decode_head=dict(channels=64, norm_cfg=norm_cfg),
-    auxiliary_head=dict(channels=32, norm_cfg=norm_cfg))
+    decode_head=dict(channels=64),
+    auxiliary_head=dict(channels=32))
 
 # The steps of the base at another size.
 train_pipeline = _base_.train_pipeline

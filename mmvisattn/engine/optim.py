@@ -1,4 +1,4 @@
-"""What builds and runs the optimizer: learning rates that decay with depth, bf16 on any device."""
+"""What builds and runs the optimizer: learning rates of the backbone, bf16 on any device."""
 
 from __future__ import annotations
 
@@ -22,21 +22,18 @@ from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor, with learning rates that decay towards the backbone's input.
+class BackboneLrOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor, with one factor for the learning rates of the backbone.
 
-    The rate of a parameter is multiplied by `layer_decay_rate ** (num_layers - 1 - depth)`, as
-    mmpretrain's `LearningRateDecayOptimWrapperConstructor` does it (introduced for vision by BEiT,
-    arXiv:2106.08254); what is not the backbone's keeps its rate. Everything else of `paramwise_cfg`
-    means what it means in MMEngine, `lr_mult` included.
+    As a custom key `backbone` it would be the only rule for these parameters: `norm_decay_mult`
+    would not count for them. Everything of `paramwise_cfg` means what it means in MMEngine.
 
     Args:
         optim_wrapper_cfg: The wrapper and its optimizer, which states `lr`.
-        paramwise_cfg: MMEngine's options and `layer_decay_rate`, above 0 and at most 1.
+        paramwise_cfg: MMEngine's options and `backbone_lr_mult`, by default 1.
 
     Raises:
-        UserError: Another rate, an optimizer without `lr`, or a backbone that does not know the
-            depths of its layers.
+        UserError: An optimizer without `lr`.
     """
 
     def add_params(
@@ -45,17 +42,44 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Append a group for each parameter of `module` to `params`."""
         super().add_params(params, module, prefix=prefix, **kwargs)
         if not prefix:  # MMEngine calls this for every module; the whole model comes last
-            self._decay(params, module)
+            names = {id(parameter): name for name, parameter in module.named_parameters()}
+            self._scale(module, [(names[id(group['params'][0])], group) for group in params])
 
-    def _decay(self, params: list[dict], model: nn.Module) -> None:
-        rate = checked_rate(self.paramwise_cfg.get('layer_decay_rate'))
+    def _scale(self, model: nn.Module, groups: list[tuple[str, dict]]) -> None:
+        """Change the rates of groups, each with the name of its one parameter."""
+        factor = self.paramwise_cfg.get('backbone_lr_mult', 1.0)
         if self.base_lr is None:
-            raise UserError('layer_decay_rate: the optimizer does not state its lr')
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
-        for group in params:
-            layers = _layers_below_head(model, names[id(group['params'][0])])
-            group['lr'] = group.get('lr', self.base_lr) * rate**layers
-        rates = [group['lr'] for group in params]
+            raise UserError('paramwise_cfg scales learning rates, and the optimizer states no lr')
+        for name, group in groups:
+            part, _, _ = name.partition('.')
+            group['lr'] = group.get('lr', self.base_lr) * (factor if part == 'backbone' else 1.0)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(BackboneLrOptimWrapperConstructor):
+    """MMEngine's constructor, with learning rates that decay towards the backbone's input.
+
+    The rate of a parameter is multiplied by `layer_decay_rate ** (num_layers - 1 - depth)`, as
+    mmpretrain's `LearningRateDecayOptimWrapperConstructor` does it (introduced for vision by BEiT,
+    arXiv:2106.08254); what is not the backbone's keeps its rate. Everything else of `paramwise_cfg`
+    means what it means without the decay, `lr_mult` included.
+
+    Args:
+        optim_wrapper_cfg: The wrapper and its optimizer, which states `lr`.
+        paramwise_cfg: MMEngine's options, `backbone_lr_mult`, and `layer_decay_rate`, above 0 and
+            at most 1.
+
+    Raises:
+        UserError: Another rate, an optimizer without `lr`, or a backbone that does not know the
+            depths of its layers.
+    """
+
+    def _scale(self, model: nn.Module, groups: list[tuple[str, dict]]) -> None:
+        rate = checked_rate(self.paramwise_cfg.get('layer_decay_rate'))
+        super()._scale(model, groups)
+        for name, group in groups:
+            group['lr'] *= rate ** _layers_below_head(model, name)
+        rates = [group['lr'] for _, group in groups]
         print_log(
             f'Layer-wise decay {rate:g}: learning rates {min(rates):.3g} to {max(rates):.3g}.',
             logger='current',
