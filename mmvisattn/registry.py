@@ -11,8 +11,21 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
-MODELS = Registry(
-    'model', parent=MMENGINE_MODELS, scope='mmvisattn', locations=['mmvisattn.backbones']
+
+class LateRegistry(Registry):
+    """A registry of classes, and of functions, marked `makes_class`, that make one once needed."""
+
+    def get(self, key: str) -> type | None:
+        """The class of that name, or None."""
+        found = super().get(key)
+        return found() if getattr(found, 'makes_class', False) else found
+
+
+MODELS = LateRegistry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='mmvisattn',
+    locations=['mmvisattn.backbones', 'mmvisattn.evaluation'],
 )
 WEIGHT_INITIALIZERS = Registry(
     'weight initializer',
@@ -32,6 +45,9 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='mmvisattn',
     locations=['mmvisattn.engine.optim'],
 )
-METRICS = Registry(
-    'metric', parent=MMENGINE_METRICS, scope='mmvisattn', locations=['mmvisattn.engine.results']
+METRICS = LateRegistry(
+    'metric',
+    parent=MMENGINE_METRICS,
+    scope='mmvisattn',
+    locations=['mmvisattn.engine.results', 'mmvisattn.evaluation'],
 )

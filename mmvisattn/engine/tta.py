@@ -16,7 +16,11 @@ UNMERGED = {
     'mask_head': 'instance segmentation',
 }
 # What merges, by the library whose config it is.
-MERGERS = {'mmseg': 'SegTTAModel', 'mmdet': 'DetTTAModel', 'mmpretrain': 'AverageClsScoreTTA'}
+MERGERS = {
+    'mmseg': 'mmvisattn.SegTTAModel',
+    'mmdet': 'DetTTAModel',
+    'mmpretrain': 'AverageClsScoreTTA',
+}
 
 
 def use_tta(cfg: Config) -> str:
