@@ -17,9 +17,11 @@ ARROWS = {
     'backbones': {'errors', 'registry', 'layers', 'ops'},
     'weights': {'errors', 'registry', 'ops'},
     'datasets': {'errors'},
+    'deploy': {'errors', 'backbones', 'layers'},
     'doctor': {'__version__'},
-    'engine': {'errors', 'registry', 'datasets', 'doctor', 'weights'},
-    'analysis': {'errors', 'ops', 'backbones', 'engine'},
+    'evaluation': {'errors', 'registry'},
+    'engine': {'errors', 'registry', 'datasets', 'deploy', 'doctor', 'weights'},
+    'analysis': {'errors', 'ops', 'backbones', 'datasets', 'deploy', 'engine'},
     'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.
@@ -70,7 +72,9 @@ def test_an_import_against_the_arrows_is_seen(tmp_path, monkeypatch):
 def test_operators_need_torch_alone():
     for file in modules('ops'):
         foreign = {name.partition('.')[0] for name in imports(file)} - set(sys.stdlib_module_names)
-        assert foreign <= {'torch', 'mmvisattn'}, file
+        # filelock comes with torch, and triton with torch for CUDA; kernels are imported when used.
+        kernels = {'triton'} if file.parent.name == 'kernels' else set()
+        assert foreign <= {'torch', 'filelock', 'mmvisattn'} | kernels, file
 
 
 def test_no_backbone_asks_for_a_backend():
@@ -84,12 +88,3 @@ def test_registry_imports_mmengine_alone():
     """MMEngine hides an ImportError raised in a file of this name."""
     tops = {name.partition('.')[0] for name in imports(PACKAGE / 'registry.py')}
     assert tops == {'mmengine'}
-
-
-@pytest.mark.parametrize('leaf', sorted(ROOT.glob('configs/*.py')), ids=lambda p: p.stem)
-def test_leaf_is_short_and_says_what_it_is(leaf):
-    text = leaf.read_text()
-    docstring = ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= 15
-    assert f'configs/{leaf.name}' in docstring, 'the docstring shows the command'
-    assert '_delete_' not in text

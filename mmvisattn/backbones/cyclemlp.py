@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from ..layers import LayerNorm2d
-from ..ops import cycle_fc, cycle_offsets
+from ..ops import cycle_fc, cycle_mixing, cycle_offsets
 from ..registry import MODELS
 from .base import BaseBackbone, drop_path_rates, length_of, one_of, resolve_arch
 
@@ -78,15 +78,21 @@ class CycleMixer(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        picture = x.permute(0, 3, 1, 2)  # (N, C, H, W), a view
-        h = self.sfc_h(picture).permute(0, 2, 3, 1)
-        w = self.sfc_w(picture).permute(0, 2, 3, 1)
-        c = self.mlp_c(x)
-        if self.reweight is None:
-            return self.proj(h + w + c)
-        weights = self.reweight((h + w + c).mean((1, 2)))  # (N, 3 C), the branches innermost
-        weights = weights.unflatten(1, (-1, 3)).softmax(-1)[:, None, None]  # (N, 1, 1, C, 3)
-        return self.proj(h * weights[..., 0] + w * weights[..., 1] + c * weights[..., 2])
+        fcs = (None, None) if self.reweight is None else (self.reweight.fc1, self.reweight.fc2)
+        out = cycle_mixing(
+            x.permute(0, 3, 1, 2),  # (N, C, H, W), a view
+            self.sfc_h.weight,
+            self.sfc_h.bias,
+            self.sfc_w.weight,
+            self.sfc_w.bias,
+            self.mlp_c.weight,
+            self.proj.weight,
+            self.proj.bias,
+            *(getattr(fc, name, None) for fc in fcs for name in ('weight', 'bias')),
+            step_sizes=(self.sfc_h.step_size, self.sfc_w.step_size),
+            order=self.sfc_h.order,
+        )
+        return out.permute(0, 2, 3, 1)
 
 
 class CycleBlock(nn.Module):
@@ -127,7 +133,8 @@ class PatchEmbed(nn.Module):
             x = F.pad(x, (0, max(0, missing[0]), 0, max(0, missing[1])))
         else:
             x = F.pad(x, (0, -width % 4, 0, -height % 4))
-        return self.norm(self.proj(x))
+        # From here on channels lie last, as the blocks read them.
+        return self.norm(self.proj(x).contiguous(memory_format=torch.channels_last))
 
 
 class Downsample(nn.Module):

@@ -19,8 +19,9 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..layers import LayerNorm2d, init_convolution
-from ..ops import large_kernel_attention
+from ..layers import LayerNorm2d, PointwiseConv2d, init_convolution
+from ..ops import depthwise_conv2d, large_kernel_attention
+from ..ops.tensors import exporting
 from ..registry import MODELS
 from .base import BaseBackbone, drop_path_rates, one_of, resolve_arch
 
@@ -50,7 +51,7 @@ class LargeKernelAttention(nn.Module):
         build = dict(
             depthwise=lambda: nn.Conv2d(channels, channels, small, **depthwise),
             dilated=lambda: nn.Conv2d(channels, channels, large, dilation=dilation, **depthwise),
-            pointwise=lambda: nn.Conv2d(channels, channels, 1),
+            pointwise=lambda: PointwiseConv2d(channels, channels),
             full=lambda: nn.Conv2d(channels, channels, kernel_size, padding='same'),
         )
         names = dict(depthwise='conv0', dilated='conv_spatial', pointwise='conv1', full='conv')
@@ -67,7 +68,12 @@ class LargeKernelAttention(nn.Module):
             return large_kernel_attention(x, *parameters, dilation=self.conv_spatial.dilation[0])
         attention = x
         for name in self.names:
-            attention = getattr(self, name)(attention)
+            conv = getattr(self, name)
+            attention = (
+                depthwise_conv2d(attention, conv.weight, conv.bias, dilation=conv.dilation[0])
+                if conv.groups == conv.in_channels
+                else conv(attention)
+            )
         if self.gate == 'none':
             return attention
         if self.gate == 'add':
@@ -80,10 +86,10 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, lka_cfg: dict) -> None:
         super().__init__()
-        self.proj_1 = nn.Conv2d(channels, channels, 1)
+        self.proj_1 = PointwiseConv2d(channels, channels)
         self.activation = nn.GELU()
         self.spatial_gating_unit = LargeKernelAttention(channels, **lka_cfg)
-        self.proj_2 = nn.Conv2d(channels, channels, 1)
+        self.proj_2 = PointwiseConv2d(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.proj_2(self.spatial_gating_unit(self.activation(self.proj_1(x))))
@@ -105,10 +111,10 @@ class Mlp(nn.Module):
 
     def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, hidden_channels, 1)
+        self.fc1 = PointwiseConv2d(channels, hidden_channels)
         self.dwconv = DWConv(hidden_channels)
         self.act = nn.GELU()
-        self.fc2 = nn.Conv2d(hidden_channels, channels, 1)
+        self.fc2 = PointwiseConv2d(hidden_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.act(self.dwconv(self.fc1(x))))
@@ -255,6 +261,8 @@ class VAN(BaseBackbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         maps = []
+        if x.device.type == 'cpu' and not exporting():
+            x = x.contiguous(memory_format=torch.channels_last)  # the faster form of every layer
         for stage in range(self.num_stages):
             (patch_embed,), blocks, norm = self.stage_parts(stage)
             x = patch_embed(x)

@@ -7,7 +7,9 @@ every gradient; `explain` says which one a call takes, `counting` what it costs.
 
 from .backends import counting, explain
 from .cycle_fc import cycle_fc, cycle_offsets
+from .cycle_mixing import cycle_mixing
 from .dense import channel_fc, spatial_fc
+from .depthwise import depthwise_conv2d
 from .large_kernel import large_kernel_attention
 from .local_attention import local_attention
 from .relative_attention import relative_attention
@@ -16,7 +18,9 @@ __all__ = [
     'channel_fc',
     'counting',
     'cycle_fc',
+    'cycle_mixing',
     'cycle_offsets',
+    'depthwise_conv2d',
     'explain',
     'large_kernel_attention',
     'local_attention',

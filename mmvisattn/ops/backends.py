@@ -2,13 +2,13 @@
 
 A public function checks its arguments and hands a `Call` to `dispatch`. An operator lists its
 backends in order of preference: the last but one runs everywhere, and the last is 'naive', the
-definition, which runs only if it is asked for.
+definition. That and others may run only if they are asked for.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,11 +30,13 @@ class Backend:
         name: What `backend=` calls it.
         run: The computation.
         why_not: Takes the same arguments; returns why they cannot be run, or None if they can.
+        by_request: Whether it runs only where `backend=` names it.
     """
 
     name: str
     run: Callable[..., Tensor]
     why_not: Callable[..., str | None] = _runs_everywhere
+    by_request: bool = False
 
 
 def precisely(definition: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -79,7 +81,7 @@ class Call:
             UserError: The forced one does not exist or cannot run.
         """
         if self.forced is None:
-            automatic = (b for b in self.backends if b.name != 'naive')
+            automatic = (b for b in self.backends if not b.by_request)
             return next(b for b in automatic if b.why_not(*self.args) is None)
         named = {b.name: b for b in self.backends}
         if self.forced not in named:
@@ -99,8 +101,8 @@ class Call:
         return named[self.forced]
 
 
-# What happens to a call instead of its computation, inside `counting` and `explain`. A plain
-# global, which every thread sees, because torch.compile does not trace context variables.
+# What happens to a call instead of its computation, inside `computed_by`, `counting` and `explain`.
+# A plain global, which every thread sees, because torch.compile does not trace context variables.
 _instead: Callable[[Call], object] | None = None
 
 
@@ -128,6 +130,22 @@ class Counts(Counter[str]):
     """The multiply-adds of each operator; `logits` is how many numbers went through a softmax."""
 
     logits = 0
+
+
+@contextmanager
+def computed_by(functions: Mapping[str, Callable[..., Tensor]]) -> Iterator[None]:
+    """Compute operators by functions that are no backends of theirs, to compare with.
+
+    Args:
+        functions: {name of an operator: what takes the arguments of its backends}; the others
+            are computed as always.
+    """
+
+    def compute(call: Call) -> Tensor:
+        return functions.get(call.operator, call.chosen().run)(*call.args)
+
+    with _calls_go_to(compute):
+        yield
 
 
 @contextmanager
@@ -165,8 +183,9 @@ def explain(operator: Callable[..., Tensor], *args: object, **kwargs: object) ->
 
     Examples:
         >>> from mmvisattn.ops import cycle_fc
-        >>> explain(cycle_fc, torch.zeros(1, 8, 5, 5), torch.zeros(4, 8, 1, 1))
-        {'shift': 'chosen', 'naive': 'can run, not preferred'}
+        >>> verdicts = explain(cycle_fc, torch.zeros(1, 8, 5, 5), torch.zeros(4, 8, 1, 1))
+        >>> verdicts['shift'], verdicts['naive']
+        ('chosen', 'can run, not preferred')
     """
 
     def verdicts(call: Call) -> dict[str, str]:

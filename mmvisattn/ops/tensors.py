@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -41,6 +42,40 @@ def memory_format(x: Tensor) -> torch.memory_format:
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         return torch.channels_last
     return torch.contiguous_format
+
+
+def as_products_take(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The tensors as a product would take them: under autocast, in its dtype."""
+    device = tensors[0].device.type
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(t.to(dtype) if t is not None and t.dtype == torch.float32 else t for t in tensors)
+
+
+def exporting() -> bool:
+    """Whether a graph is written down to be run elsewhere: torch.export, ONNX or TorchScript."""
+    exported = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    return exported or torch.jit.is_tracing()
+
+
+def without_autocast(device: str) -> AbstractContextManager:
+    """Products in the dtype of their factors, on every device that has them."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
+
+
+def records_steps() -> bool:
+    """Whether each step is written into a graph, which many small pieces would make huge."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    """Whether a backward pass may follow. Exporters know no `torch.autograd.Function`."""
+    exporting = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    trained = any(t is not None and t.requires_grad for t in tensors)
+    return torch.is_grad_enabled() and trained and not exporting
 
 
 def piecewise(function: Callable[..., Tensor], pieces: Sequence[tuple], dim: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .. import kernels
 from ..backends import Backend, Call, dispatch, precisely
 from ..tensors import expect_shape
 from .naive import cycle_fc as defined
@@ -12,7 +13,11 @@ from .shift import cycle_fc as by_shifts
 
 __all__ = ['cycle_fc', 'cycle_offsets']
 
-BACKENDS = (Backend('shift', by_shifts), Backend('naive', precisely(defined)))
+BACKENDS = (
+    Backend('triton', kernels.cycle_fc, kernels.why_not_cycle_fc, kernels.BY_REQUEST),
+    Backend('shift', by_shifts),
+    Backend('naive', precisely(defined), by_request=True),
+)
 
 
 def cycle_fc(

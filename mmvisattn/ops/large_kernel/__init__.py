@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from .. import kernels, native
 from ..backends import Backend, Call, dispatch, precisely
+from ..depthwise import conv, phases, why_not_native, why_not_phases
 from ..tensors import expect_shape
-from .conv import large_kernel_attention as by_convolutions
+from .composed import composed
 from .naive import large_kernel_attention as defined
 
 __all__ = ['large_kernel_attention']
 
-BACKENDS = (Backend('conv', by_convolutions), Backend('naive', precisely(defined)))
+BACKENDS = (
+    Backend(
+        'triton',
+        composed(kernels.depthwise_conv2d, torch.channels_last),
+        kernels.why_not,
+        kernels.BY_REQUEST,
+    ),
+    Backend('native', composed(native.depthwise_conv2d, torch.channels_last), why_not_native),
+    Backend('phases', composed(phases.depthwise_conv2d, torch.channels_last), why_not_phases),
+    Backend('conv', composed(conv.depthwise_conv2d)),
+    Backend('naive', precisely(defined), by_request=True),
+)
 
 
 def large_kernel_attention(

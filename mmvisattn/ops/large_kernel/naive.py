@@ -1,10 +1,11 @@
-"""Large kernel attention as it is defined: one tap after the other."""
+"""Large kernel attention as it is defined."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from ..depthwise.naive import depthwise_conv2d
 
 
 def large_kernel_attention(
@@ -18,23 +19,7 @@ def large_kernel_attention(
     dilation: int,
 ) -> Tensor:
     """(N, C, H, W) to (N, C, H, W)."""
-    gate = _depthwise(x, depthwise_weight, depthwise_bias, 1)
-    gate = _depthwise(gate, dilated_weight, dilated_bias, dilation)
+    gate = depthwise_conv2d(x, depthwise_weight, depthwise_bias, 1)
+    gate = depthwise_conv2d(gate, dilated_weight, dilated_bias, dilation)
     gate = torch.einsum('nchw,oc->nohw', gate, pointwise_weight[:, :, 0, 0])
-    return x * _plus(gate, pointwise_bias)
-
-
-def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    (height, width), k = x.shape[2:], weight.shape[-1]
-    before, after = dilation * (k - 1) // 2, (dilation * (k - 1) + 1) // 2
-    padded = F.pad(x, (before, after, before, after))
-    out = torch.zeros_like(x)
-    for i in range(k):
-        for j in range(k):
-            shifted = padded[:, :, i * dilation :, j * dilation :][:, :, :height, :width]
-            out = out + weight[:, :, i, j, None] * shifted
-    return _plus(out, bias)
-
-
-def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
-    return x if bias is None else x + bias[:, None, None]
+    return x * (gate if pointwise_bias is None else gate + pointwise_bias[:, None, None])

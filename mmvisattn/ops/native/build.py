@@ -1,0 +1,128 @@
+"""Compile the C++ beside this file at first use and keep it; do without where that fails."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+SOURCE = Path(__file__).with_name('depthwise.cpp')
+FLAGS = ('-std=c++17', '-O2', '-march=native', '-fPIC', '-shared')
+COMPILERS = ('c++', 'g++', 'clang++')
+SECONDS = 120  # a compiler that takes longer hangs
+
+
+class NotBuilt(Exception):
+    """Why there is no library."""
+
+
+@torch.compiler.assume_constant_result
+def why_not() -> str | None:
+    """Why the operators of this folder are missing; None if they are there.
+
+    The first call in a process looks for what was built before, or builds it.
+    """
+    if os.environ.get('MMVISATTN_NATIVE') == '0':
+        return 'MMVISATTN_NATIVE=0 switches the C++ operators off'
+    built = _built()
+    return built if isinstance(built, str) else None
+
+
+def status() -> str:
+    """Whether the C++ operators are there, in a sentence for people."""
+    reason = why_not()
+    return f'not in use: {reason}' if reason else f'compiled ({_built()._name})'
+
+
+def library() -> ctypes.CDLL:
+    """The compiled library; `why_not` must be None."""
+    return _built()
+
+
+@functools.cache
+def _built() -> ctypes.CDLL | str:
+    """The library or, for the rest of the process, why there is none."""
+    try:
+        compiler = _compiler()
+        # Not every compiler has OpenMP; without it one thread computes.
+        try:
+            return _loaded((*compiler, *FLAGS, '-fopenmp'))
+        except NotBuilt:
+            return _loaded((*compiler, *FLAGS))
+    except (NotBuilt, OSError, subprocess.SubprocessError) as error:
+        return str(error)
+
+
+def _compiler() -> list[str]:
+    asked = os.environ.get('CXX')
+    for candidate in (asked,) if asked else COMPILERS:
+        command = shlex.split(candidate)
+        if shutil.which(command[0]):
+            return command
+    raise NotBuilt(f'there is no C++ compiler ({asked or ", ".join(COMPILERS)})')
+
+
+def _loaded(command: tuple[str, ...]) -> ctypes.CDLL:
+    name = f'depthwise-{_key(command)}.so'
+    try:
+        return _loaded_from(_cache_folder(), name, command)
+    except OSError:  # a folder that cannot be written, or a file that cannot be loaded
+        with tempfile.TemporaryDirectory() as folder:
+            return _loaded_from(Path(folder), name, command)
+
+
+def _loaded_from(folder: Path, name: str, command: tuple[str, ...]) -> ctypes.CDLL:
+    file = folder / name
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(f'{file}.lock', timeout=2 * SECONDS):
+            if not file.exists():
+                _compile(command, file)
+    return ctypes.CDLL(str(file))
+
+
+def _compile(command: tuple[str, ...], file: Path) -> None:
+    unfinished = file.with_suffix(f'.{os.getpid()}')
+    run = subprocess.run(
+        [*command, str(SOURCE), '-o', str(unfinished)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    if run.returncode:
+        unfinished.unlink(missing_ok=True)
+        raise NotBuilt(f'{shlex.join(command)} failed: {run.stderr.strip()[:500]}')
+    os.replace(unfinished, file)
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get('MMVISATTN_CACHE') or Path.home() / '.cache' / 'mmvisattn')
+
+
+def _key(command: tuple[str, ...]) -> str:
+    """Differs wherever the built file could: source, compiler, flags and processor."""
+    version = subprocess.run(
+        [*command, '--version'], capture_output=True, text=True, timeout=SECONDS
+    )
+    parts = [SOURCE.read_bytes(), repr(command).encode(), version.stdout.encode(), _processor()]
+    return hashlib.sha256(b'\0'.join(parts)).hexdigest()[:16]
+
+
+def _processor() -> bytes:
+    """The processor's model and instructions, which -march=native compiles for."""
+    try:
+        lines = Path('/proc/cpuinfo').read_bytes().splitlines()
+    except OSError:
+        return platform.processor().encode()
+    told = (b'model name', b'flags', b'Features', b'CPU part')
+    return b'\n'.join(sorted({line for line in lines if line.startswith(told)}))
