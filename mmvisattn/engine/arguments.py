@@ -82,7 +82,7 @@ def train_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='compute the activations of the backbone again instead of keeping them: less memory',
     )
-    parser.add_argument('--compile', action='store_true', help='compile the backbone')
+    _compile(parser)
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -111,6 +111,12 @@ def test_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='test-time augmentation: flipped, and at several scales (segmentation)',
     )
+    parser.add_argument(
+        '--deploy',
+        action='store_true',
+        help='fold BatchNorm and scales into convolutions: faster, the same but for rounding',
+    )
+    _compile(parser)
     parser.add_argument(
         '--out', metavar='DIR', help='write the predictions here, in the format of the data set'
     )
@@ -171,6 +177,10 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     _renamed(parser, '--options', '--cfg-options KEY=VALUE')
     return parser
+
+
+def _compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--compile', action='store_true', help='compile backbone and neck')
 
 
 def _renamed(parser: argparse.ArgumentParser, old: str, today: str) -> None:

@@ -13,6 +13,7 @@ from .. import doctor
 from ..errors import UserError
 from ..weights import read_checkpoint, require_pretrained_match
 from .checkpoint import latest_checkpoint
+from .compiling import prepare_compilation
 from .config import dataset_configs, load_config
 from .datasets_check import check_datasets
 from .launch import init_distributed, leave_distributed
@@ -66,6 +67,8 @@ def test(args: argparse.Namespace) -> None:
         cfg.visualizer.save_dir = args.show_dir
     if args.out:
         write_predictions(cfg, args.out)
+    cfg.compile = args.compile and (cfg.get('compile') or True)
+    prepare_compilation(cfg)
     notes = [use_tta(cfg)] if args.tta else []
     notes += _boxes_of_poses(cfg)
     check_datasets(cfg, ('test_dataloader',))
@@ -73,6 +76,7 @@ def test(args: argparse.Namespace) -> None:
     runner = _runner(cfg)
     for note in notes:
         runner.logger.info(note)
+    runner.folds = args.deploy
     with complete_or_absent(args.out):
         runner.test()
     leave_distributed()

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..datasets.guard import guard, skip_bad_samples
+from ..deploy import fuse_for_inference, is_folded
 from ..errors import UserError
 from ..weights import (
     convert_inside,
@@ -25,6 +26,7 @@ from ..weights import (
 )
 from .batch import Batch
 from .checkpoint import latest_checkpoint
+from .compiling import CompilationHook, compile_parts
 from .skipped import SkippedPicturesHook, allowed_share
 
 # Of a checkpoint to fine-tune from, this much must fit: all but heads of another class count.
@@ -36,9 +38,11 @@ class Runner(mmengine_runner.Runner):
 
     Attributes:
         random_on_purpose: Whether the backbone is meant to start from random weights.
+        folds: Whether a test folds the network for inference (`mmvisattn.deploy`).
     """
 
     random_on_purpose = False
+    folds = False
 
     def __init__(self, *args, **kwargs) -> None:
         guard_libraries()
@@ -47,8 +51,16 @@ class Runner(mmengine_runner.Runner):
     @property
     def bare_model(self) -> nn.Module:
         """The network itself, without wrappers for several processes or test-time augmentation."""
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        return model.module if isinstance(model, BaseTTAModel) else model
+        return getattr(*self._place_of_model())
+
+    def _place_of_model(self) -> tuple[object, str]:
+        """What holds the network, and the attribute that it is there."""
+        owner, name = self, 'model'
+        if is_model_wrapper(self.model):
+            owner, name = self.model, 'module'
+        if isinstance(getattr(owner, name), BaseTTAModel):
+            owner, name = getattr(owner, name), 'module'
+        return owner, name
 
     @staticmethod
     def build_dataloader(*args, **kwargs) -> DataLoader:
@@ -98,20 +110,29 @@ class Runner(mmengine_runner.Runner):
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wrap for several processes; on CPU there is no device number to name."""
-        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+        """Wrap for several processes, gradients kept once: in the buckets that are exchanged."""
+        if self.distributed and model_wrapper_cfg is None:
             model_wrapper_cfg = dict(
                 type='MMDistributedDataParallel',
-                device_ids=None,
                 broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get('find_unused_parameters', False),
+                gradient_as_bucket_view=True,
             )
+            if not torch.cuda.is_available():
+                model_wrapper_cfg['device_ids'] = None  # on CPU there is no number to name
         return super().wrap_model(model_wrapper_cfg, model)
 
     def load_or_resume(self) -> None:
-        """Load or resume; `resume` alone takes the newest checkpoint that can be read."""
+        """Load or resume; `resume` alone takes the newest checkpoint that can be read.
+
+        A test then folds and compiles what was loaded, if it is to.
+        """
         self._choose_checkpoint()
         super().load_or_resume()
+        if self._train_loop is None:
+            if self.folds:
+                setattr(*self._place_of_model(), fuse_for_inference(self.bare_model.eval()))
+            self._maybe_compile('test_step')  # MMEngine asks for it in training alone
 
     def load_checkpoint(
         self,
@@ -142,6 +163,12 @@ class Runner(mmengine_runner.Runner):
             raise UserError(
                 f'{filename} was trained with averaged weights, and this run averages none',
                 do='resume with --ema and the same momentum',
+            )
+        if is_folded(state_dict_of(checkpoint)):
+            raise UserError(
+                f'{filename} was folded for inference: its BatchNorm layers are gone',
+                expected='a checkpoint as training writes it',
+                do='give the checkpoint that it was made from; tools/test.py --deploy folds it',
             )
         state_dict = convert_inside(state_dict_of(checkpoint))
         for pattern, replacement in revise_keys:
@@ -206,11 +233,10 @@ class Runner(mmengine_runner.Runner):
             self._load_from = str(newest)
 
     def _maybe_compile(self, target: str) -> None:
-        """Compile the backbone alone: MMEngine would compile its whole training step, which is
-        slower and breaks on the heads' Python."""
+        """Compile backbone and neck alone: MMEngine would compile its whole step, which is slower
+        and breaks on the heads' Python."""
         if self.cfg.get('compile'):
             options = self.cfg.compile if isinstance(self.cfg.compile, dict) else {}
-            if not hasattr(self.bare_model, 'backbone'):
-                raise UserError('--compile compiles a backbone, and this model has none')
-            self.bare_model.backbone.compile(**options)
-            self.logger.info('The backbone will be compiled in the first steps, which are slow.')
+            parts = compile_parts(self.bare_model, options)
+            self.register_hook(CompilationHook())
+            self.logger.info(f'{parts} will be compiled in the first steps, which are slow.')

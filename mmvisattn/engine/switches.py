@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from ..errors import UserError
+from .compiling import prepare_compilation
 from .spelling import arguments_of
 
 
@@ -34,7 +35,9 @@ def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    _use_fused_optimizer(cfg)
     cfg.compile = cfg.get('compile') or args.compile
+    prepare_compilation(cfg)
     cfg.randomness = {'seed': None, **cfg.get('randomness', {})}
     if args.seed is not None:
         cfg.randomness.seed = args.seed
@@ -78,6 +81,17 @@ def _pace_ema(cfg: Config) -> None:
     every = cfg.optim_wrapper.get('accumulative_counts', 1)
     for hook in filter(is_ema, cfg.get('custom_hooks') or [] if every > 1 else []):
         hook['interval'] = every
+
+
+def _use_fused_optimizer(cfg: Config) -> None:
+    """Let Adam and AdamW update a tensor in one pass, unless the config says how they do it.
+
+    The others have too little arithmetic, or no such kernel.
+    """
+    optimizer = cfg.optim_wrapper.get('optimizer') or {}
+    chosen = {'fused', 'foreach', 'capturable', 'differentiable'} & set(optimizer)
+    if optimizer.get('type') in ('Adam', 'AdamW') and not chosen:
+        optimizer.fused = True
 
 
 def _use_grad_checkpoint(cfg: Config) -> None:
