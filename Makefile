@@ -18,7 +18,11 @@ layout := $(lastword $($(TASK)))
 config := configs/$(name).py
 run := work_dirs/$(name)
 
-.PHONY: help install demo unknown-task test test-all lint format clean
+# What `make bench` measures, for some minutes on one core.
+benchmarks := op backbone train infer data eval
+results := work_dirs/bench
+
+.PHONY: help install demo unknown-task test test-all bench lint format clean
 
 help:
 	@echo 'make install   make $(VENV); compiles mmcv once (8 to 20 minutes)'
@@ -26,6 +30,7 @@ help:
 	@echo '               TASK=detection|instance|panoptic|pose|classification: others'
 	@echo 'make test      install, then lint and run the tests, two at a time'
 	@echo 'make test-all  the same with the slow tests'
+	@echo 'make bench     install, then measure a little of everything (10 minutes, one core)'
 	@echo 'make format    format the code'
 	@echo 'make clean     remove what builds and tests left, no data or results'
 
@@ -46,6 +51,12 @@ test: install lint
 
 test-all: PYTEST_ARGS += -m "not gpu" --durations=40
 test-all: test
+
+bench: install $(benchmarks:%=bench-%)
+
+bench-%:
+	OMP_NUM_THREADS=1 $(python) tools/analysis_tools/benchmark.py $* --short \
+		--json $(results)/$*.json --plot $(results)/$*.png
 
 lint: install
 	$(python) -m ruff check .

@@ -58,7 +58,8 @@ def complexity(
         shape: Shape of the picture, (C, H, W).
         forward: How to run it, if not by calling it with a batch (1, C, H, W).
     """
-    network = copy.deepcopy(network).to('meta').eval()
+    network = copy.deepcopy(network).to('meta')
+    network.eval()  # mmpretrain's VAN returns None
     picture = torch.empty(1, *shape, device='meta')
     with torch.no_grad(), FlopCounterMode(display=False) as counter, ops.counting() as ours:
         forward(network, picture)
