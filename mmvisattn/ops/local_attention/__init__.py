@@ -12,7 +12,7 @@ from .strips import local_attention as by_strips
 
 __all__ = ['local_attention']
 
-BACKENDS = (Backend('strips', by_strips), Backend('naive', precisely(defined)))
+BACKENDS = (Backend('strips', by_strips), Backend('naive', precisely(defined), by_request=True))
 
 
 def local_attention(

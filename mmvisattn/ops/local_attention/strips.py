@@ -3,25 +3,38 @@
 A block of queries shares one window of keys: the block and a halo around it. Each query sees its
 own square of the window; a bias of minus infinity hides the rest. This bias, like the logits of
 positions, is a sum of one part for rows and one for columns: two small tables, added at last.
+
+Maps are cut into bands: the blocks of one column, one above the other. Bands overlap and are
+copied, but a window is a part of its band: windows that overlap vertically are never copied.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..tensors import memory_format, piecewise
+from ..tensors import (
+    as_products_take,
+    memory_format,
+    needs_gradient,
+    records_steps,
+    without_autocast,
+)
 
 # Side of a block. Larger ones compute more logits that the bias hides, smaller ones copy keys more
-# often; 4 and 8 were equally fast on CPU with 7 x 7 neighbours.
-BLOCK = 8
-# Logits of one strip: 64 MiB in float32, enough to keep a GPU busy, little for a layer to keep in
-# training. A strip has at least one row of blocks, whose logits take about the room of a map.
-STRIP_ELEMENTS = 2**24
+# often and take more steps.
+BLOCK = 4
+GPU_BLOCK = 8
+# Logits of one strip: more of them for one strip copy windows, fewer take more steps. A strip has
+# at least one row of blocks of one picture.
+STRIP_ELEMENTS = 2**16
+# How many times as many where a step costs more than copies: on a GPU, which wants to be kept
+# busy, and in a graph.
+LARGE = 2**8
 
 
 def local_attention(
@@ -35,32 +48,22 @@ def local_attention(
     scale: float,
 ) -> Tensor:
     """(N, C, H, W) and (N, Cv, H, W) to (N, Cv, H, W), in the memory format of the query."""
-    n, _, height, width = query.shape
-    rows, columns = _Axis.cut(height, kernel_size), _Axis.cut(width, kernel_size)
-    logits = n * num_heads * rows.pairs * columns.pairs * columns.blocks
-    rows, per_strip = rows.in_strips(STRIP_ELEMENTS // max(1, logits))
-    keys = [None] * (rows.blocks // per_strip)
-    if key is not None:
-        keys = _strips(key, rows, columns, per_strip)
-    strips = zip(
-        _strips(query, rows.without_halo(), columns.without_halo(), per_strip),
-        keys,
-        _strips(value, rows, columns, per_strip),
-        rows.hidden(query.device).split(per_strip),
-        strict=True,
+    layout = memory_format(query)
+    query, key, value, *embeddings = as_products_take(
+        query, key, value, row_embedding, column_embedding
     )
-    attend = partial(
-        _attend,
-        hidden_columns=columns.hidden(query.device),
-        row_embedding=rows.spread(row_embedding),
-        column_embedding=columns.spread(column_embedding),
-        rows=rows,
-        columns=columns,
-        num_heads=num_heads,
-        scale=scale,
-    )
-    out = piecewise(attend, list(strips), dim=1)[:, :height, :width].permute(0, 3, 1, 2)
-    return out.contiguous(memory_format=memory_format(query))
+    height, width = query.shape[2:]
+    block = BLOCK if query.is_cpu else GPU_BLOCK
+    rows, columns = (_Axis.cut(length, kernel_size, block) for length in (height, width))
+    queries = _bands(query, rows.without_halo(), columns.without_halo(), num_heads)
+    keys = None if key is None else _bands(key, rows, columns, num_heads)
+    values = _bands(value, rows, columns, num_heads)
+    biases = _biases(queries, *embeddings, rows, columns, scale)
+    tensors = queries, keys, values, *biases
+    attend = _Attention.apply if needs_gradient(*tensors) else _attend
+    out = attend(*tensors, rows, scale)  # (N, heads, J, I * y, x, dv)
+    out = out.permute(0, 1, 5, 3, 2, 4).flatten(4).flatten(1, 2)[:, :, :height, :width]
+    return out.contiguous(memory_format=layout)
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ class _Axis:
     blocks: int
 
     @classmethod
-    def cut(cls, length: int, kernel_size: int) -> _Axis:
-        """Cut `length` into as few blocks as `BLOCK` allows, all of one size."""
-        blocks = _ceil_div(length, BLOCK)
+    def cut(cls, length: int, kernel_size: int, block: int) -> _Axis:
+        """Cut `length` into blocks of one size, as few as a side of at most `block` allows."""
+        blocks = _ceil_div(length, block)
         radius = min(kernel_size // 2, length - 1)  # nothing lies farther away
         return cls(length, radius, _ceil_div(length, blocks), blocks)
 
@@ -92,24 +95,13 @@ class _Axis:
         return self.block + 2 * self.radius
 
     @property
-    def pairs(self) -> int:
-        """Pairs of a query and a key in one block."""
-        return self.block * self.window
-
-    @property
     def padding(self) -> tuple[int, int]:
         """What a map lacks before and after to hold every window."""
         return self.radius, self.radius + self.block * self.blocks - self.length
 
     def without_halo(self) -> _Axis:
         """The same blocks with themselves as windows."""
-        return replace(self, radius=0)
-
-    def in_strips(self, at_most: int) -> tuple[_Axis, int]:
-        """This axis with blocks enough for equal strips, and the number of blocks in each."""
-        strips = _ceil_div(self.blocks, max(1, at_most))
-        per_strip = _ceil_div(self.blocks, strips)
-        return replace(self, blocks=strips * per_strip), per_strip
+        return _Axis(self.length, 0, self.block, self.blocks)
 
     def steps(self, device: torch.device) -> Tensor:
         """From each query of a block to each key of its window (block, window), 0 to 2 radius.
@@ -132,10 +124,8 @@ class _Axis:
         far = (steps < 0) | (steps > 2 * self.radius)
         return far | (outside[:, None] & (query < self.length)[:, :, None])
 
-    def spread(self, embedding: Tensor | None) -> Tensor | None:
+    def spread(self, embedding: Tensor) -> Tensor:
         """The embedding (heads, kernel_size, d / 2) as (heads, block, window, d / 2)."""
-        if embedding is None:
-            return None
         middle = embedding.shape[1] // 2
         seen = self.steps(embedding.device).clamp(0, 2 * self.radius)
         return embedding[:, seen + middle - self.radius]
@@ -145,62 +135,218 @@ def _ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _strips(x: Tensor, rows: _Axis, columns: _Axis, per_strip: int) -> tuple[Tensor, ...]:
-    """Cut a map (N, C, H, W) into overlapping strips (N, C, rows, columns) with their halo.
-
-    One unfolded view, because the gradient of many slices would fill a whole map for each.
-    """
-    height = per_strip * rows.block
-    padded = F.pad(x, (*columns.padding, *rows.padding))
-    return padded.unfold(2, height + 2 * rows.radius, height).movedim(-1, 3).unbind(2)
+def _bands(x: Tensor, rows: _Axis, columns: _Axis, num_heads: int) -> Tensor:
+    """Cut a map (N, C, H, W) into J bands (N, heads, J, rows, columns, d) with their halos."""
+    cut = _Bands.apply if needs_gradient(x) else _cut_into_bands
+    return cut(x, rows, columns, num_heads)
 
 
-def _windows(strip: Tensor, rows: _Axis, columns: _Axis, num_heads: int) -> Tensor:
-    """Cut a strip (N, C, rows, columns) into windows (N, heads, I, J, rows, columns, d)."""
-    windows = strip.unfold(2, rows.window, rows.block).unfold(3, columns.window, columns.block)
-    return windows.unflatten(1, (num_heads, -1)).movedim(2, -1)
+def _cut_into_bands(x: Tensor, rows: _Axis, columns: _Axis, num_heads: int) -> Tensor:
+    padded = F.pad(x, (*columns.padding, *rows.padding)).unflatten(1, (num_heads, -1))
+    bands = padded.unfold(4, columns.window, columns.block)  # (N, heads, d, rows, J, columns)
+    return bands.permute(0, 1, 4, 3, 5, 2).contiguous()
 
 
-def _as_batch(windows: Tensor) -> Tensor:
-    """(N, heads, I, J, rows, columns, d) as (N * heads, I * J, rows * columns, d)."""
-    return windows.flatten(4, 5).flatten(2, 3).flatten(0, 1)
+class _Bands(torch.autograd.Function):
+    """`_cut_into_bands`; the gradient of PyTorch's own unfolded view is slow."""
+
+    @staticmethod
+    def forward(ctx, x, rows, columns, num_heads):
+        ctx.rows, ctx.columns, ctx.layout = rows, columns, memory_format(x)
+        return _cut_into_bands(x, rows, columns, num_heads)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        rows, columns = ctx.rows, ctx.columns
+        n, heads, bands, height, window, d = gradient.shape
+        block, parts = columns.block, _ceil_div(window, columns.block)
+        total = gradient.new_zeros(n, heads, bands + parts - 1, height, block, d)
+        for p in range(parts):  # what lies p blocks to the right of where its window begins
+            part = gradient[..., p * block : (p + 1) * block, :]
+            total[:, :, p : p + bands, :, : part.shape[4]] += part
+        padded = total.permute(0, 1, 5, 3, 2, 4).flatten(4).flatten(1, 2)
+        inner = padded[:, :, rows.radius :, columns.radius :][:, :, : rows.length, : columns.length]
+        return inner.contiguous(memory_format=ctx.layout), None, None, None
 
 
-def _attend(
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor,
-    hidden_rows: Tensor,
-    *,
-    hidden_columns: Tensor,
+def _biases(
+    queries: Tensor,
     row_embedding: Tensor | None,
     column_embedding: Tensor | None,
     rows: _Axis,
     columns: _Axis,
-    num_heads: int,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """What each query adds to the logits of the rows and of the columns of its window.
+
+    Both are bands like those of the queries, with one number for each row or column.
+    """
+    hidden_rows = rows.hidden(queries.device).flatten(0, 1)[:, None]  # (I * y, 1, a)
+    hidden_columns = columns.hidden(queries.device)[:, None]  # (J, 1, x, b)
+    if row_embedding is None:
+        zero = queries.new_zeros((1,) * 6)
+        row_logits = zero.expand(*queries.shape[:5], rows.window)
+        column_logits = zero.expand(*queries.shape[:5], columns.window)
+    else:
+        row_query, column_query = queries.unflatten(3, (-1, rows.block)).chunk(2, dim=-1)
+        row_logits = torch.einsum(
+            'nhjiyxd,hyad->nhjiyxa', row_query, scale * rows.spread(row_embedding)
+        )
+        column_logits = torch.einsum(
+            'nhjiyxd,hxbd->nhjiyxb', column_query, scale * columns.spread(column_embedding)
+        )
+        row_logits, column_logits = row_logits.flatten(3, 4), column_logits.flatten(3, 4)
+    return (
+        row_logits.masked_fill(hidden_rows, -torch.inf),
+        column_logits.masked_fill(hidden_columns, -torch.inf),
+    )
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """Some rows of blocks of some pictures.
+
+    Args:
+        pictures: Which pictures of the batch.
+        blocks: Which rows of blocks.
+        rows: The cut of the map's rows.
+    """
+
+    pictures: slice
+    blocks: range
+    rows: _Axis
+
+    @classmethod
+    def cut(cls, queries: Tensor, columns: int, rows: _Axis) -> Iterator[_Strip]:
+        """Cut bands of queries, whose windows have so many columns, into strips."""
+        n, heads, bands, _, x, _ = queries.shape
+        left = STRIP_ELEMENTS * (1 if queries.is_cpu and not records_steps() else LARGE)
+        logits = max(1, heads * bands * rows.block * x * rows.window * columns)
+        blocks = min(max(1, left // logits), rows.blocks)
+        pictures = max(1, left // (logits * rows.blocks))
+        for picture in range(0, n, pictures):
+            for block in range(0, rows.blocks, blocks):
+                some = range(block, min(block + blocks, rows.blocks))
+                yield cls(slice(picture, picture + pictures), some, rows)
+
+    def queries(self, bands: Tensor) -> Tensor:
+        """The part of bands (N, heads, J, I * y, x, d) that belongs to the queries."""
+        size = self.rows.block
+        return bands[self.pictures, :, :, self.blocks.start * size : self.blocks.stop * size]
+
+    def by_block(self, bands: Tensor) -> Tensor:
+        """The same as a batch of blocks (blocks, y * x, d)."""
+        part = self.queries(bands).unflatten(3, (-1, self.rows.block))
+        return part.flatten(4, 5).flatten(0, 3)
+
+    def windows(self, bands: Tensor) -> list[Tensor]:
+        """The windows in bands of keys, (N, heads, J, a, b, d) for each row of blocks."""
+        size, window = self.rows.block, self.rows.window
+        bands = bands[self.pictures]
+        return [bands[:, :, :, i * size : i * size + window] for i in self.blocks]
+
+    def by_window(self, bands: Tensor) -> Tensor:
+        """The same as a batch of windows (blocks, a * b, d)."""
+        windows = self.windows(bands)
+        joined = windows[0][:, :, :, None] if len(windows) == 1 else torch.stack(windows, 3)
+        return joined.flatten(4, 5).flatten(0, 3)
+
+    def bias(self, row_bias: Tensor, column_bias: Tensor) -> Tensor:
+        """What is added to the logits, (blocks, y * x, a * b)."""
+        of_row, of_column = self.by_block(row_bias), self.by_block(column_bias)
+        return (of_row[..., :, None] + of_column[..., None, :]).flatten(2)
+
+
+def _attend(
+    queries: Tensor,
+    keys: Tensor | None,
+    values: Tensor,
+    row_bias: Tensor,
+    column_bias: Tensor,
+    rows: _Axis,
     scale: float,
 ) -> Tensor:
-    """Attend in one strip of I x J blocks; the result is (N, rows, columns, Cv)."""
-    queries = _windows(query, rows.without_halo(), columns.without_halo(), num_heads)
-    values = _as_batch(_windows(value, rows, columns, num_heads))
-    row_logits = column_logits = query.new_zeros(())
-    if row_embedding is not None:  # a and b: row and column of the key in its window
-        row_query, column_query = queries.chunk(2, dim=-1)
-        row_logits = scale * torch.einsum('nhijyxd,hyad->nhijyxa', row_query, row_embedding)
-        column_logits = scale * torch.einsum(
-            'nhijyxd,hxbd->nhijyxb', column_query, column_embedding
-        )
-    row_logits = row_logits.masked_fill(hidden_rows[:, None, :, None], -torch.inf)
-    column_logits = column_logits.masked_fill(hidden_columns[:, None], -torch.inf)
-    bias = row_logits[..., :, None] + column_logits[..., None, :]  # (..., I, J, y, x, a, b)
-    bias = bias.flatten(-2).flatten(-3, -2).flatten(-4, -3)
-    bias = bias.flatten(0, 1) if row_embedding is not None else bias[None]
-    if key is None:
-        out = bias.softmax(dim=-1) @ values
-    else:
-        keys = _as_batch(_windows(key, rows, columns, num_heads))
-        out = F.scaled_dot_product_attention(
-            _as_batch(queries), keys, values, attn_mask=bias, scale=scale
-        )
-    out = out.reshape(*queries.shape[:-1], values.shape[-1])
-    return out.permute(0, 2, 4, 3, 5, 1, 6).flatten(5).flatten(3, 4).flatten(1, 2)
+    """Attend in bands; the result is (N, heads, J, I * y, x, dv)."""
+    out = values.new_empty(*queries.shape[:5], values.shape[5])
+    for strip in _Strip.cut(queries, values.shape[4], rows):
+        bias, value = strip.bias(row_bias, column_bias), strip.by_window(values)
+        if keys is None:
+            part = bias.softmax(2) @ value
+        else:
+            query, key = strip.by_block(queries), strip.by_window(keys)
+            # As pictures of one head each: PyTorch has no fast attention without that axis.
+            query, key, value, bias = (x[:, None] for x in (query, key, value, bias))
+            part = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+        target = strip.queries(out)
+        target.copy_(part.view(target.shape))
+    return out
+
+
+class _Attention(torch.autograd.Function):
+    """`_attend`, with a backward pass that computes the weights again, a strip at a time.
+
+    PyTorch's own attention keeps all weights where its mask wants a gradient. The backward pass
+    consists of what PyTorch can differentiate again.
+    """
+
+    @staticmethod
+    def forward(ctx, queries, keys, values, row_bias, column_bias, rows, scale):
+        out = _attend(queries, keys, values, row_bias, column_bias, rows, scale)
+        ctx.save_for_backward(queries, keys, values, row_bias, column_bias, out)
+        ctx.rows, ctx.scale = rows, scale
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient):
+        precise = torch.promote_types(gradient.dtype, torch.float32)
+        with without_autocast(gradient.device.type):
+            tensors = (None if x is None else x.to(precise) for x in (gradient, *ctx.saved_tensors))
+            gradients = _gradients(*tensors, ctx.rows, ctx.scale)
+        return *(None if g is None else g.to(gradient.dtype) for g in gradients), None, None
+
+
+def _gradients(
+    gradient: Tensor,
+    queries: Tensor,
+    keys: Tensor | None,
+    values: Tensor,
+    row_bias: Tensor,
+    column_bias: Tensor,
+    out: Tensor,
+    rows: _Axis,
+    scale: float,
+) -> tuple[Tensor | None, ...]:
+    """The gradients of the first five arguments of `_attend`, by that of its result.
+
+    With P the weights and G = gradient v^T theirs, the logits have P * (G - sum(P * G)), and
+    sum(P * G) is the gradient's product with the result.
+    """
+    contents = queries, keys, values, row_bias, column_bias
+    totals = [None if x is None else torch.zeros_like(x) for x in contents]
+    grad_queries, grad_keys, grad_values, grad_rows, grad_columns = totals
+    means = (gradient * out).sum(5, keepdim=True)
+    for strip in _Strip.cut(queries, values.shape[4], rows):
+        g, mean = strip.by_block(gradient), strip.by_block(means)
+        bias = strip.bias(row_bias, column_bias)
+        if keys is not None:
+            q, k = strip.by_block(queries), strip.by_window(keys)
+            bias = torch.baddbmm(bias, q, k.mT, alpha=scale)
+        weights = bias.softmax(2)
+        logits = weights * torch.baddbmm(mean, g, strip.by_window(values).mT, beta=-1)
+        by_axis = logits.unflatten(2, (rows.window, -1))
+        of_queries = [(grad_rows, by_axis.sum(3)), (grad_columns, by_axis.sum(2))]
+        of_windows = [(grad_values, torch.bmm(weights.mT, g))]
+        if keys is not None:
+            of_queries.append((grad_queries, scale * torch.bmm(logits, k)))
+            of_windows.append((grad_keys, scale * torch.bmm(logits.mT, q)))
+        for total, part in of_queries:
+            target = strip.queries(total)
+            target.copy_(part.view(target.shape))
+        for total, part in of_windows:
+            windows = strip.windows(total)
+            shape = (*windows[0].shape[:3], len(windows), *windows[0].shape[3:])
+            for window, addend in zip(windows, part.view(shape).unbind(3), strict=True):
+                window += addend
+    if keys is None:
+        totals[0] = None
+    return tuple(totals)

@@ -12,7 +12,7 @@ from .naive import relative_attention as defined
 
 __all__ = ['relative_attention']
 
-BACKENDS = (Backend('chunks', by_chunks), Backend('naive', precisely(defined)))
+BACKENDS = (Backend('chunks', by_chunks), Backend('naive', precisely(defined), by_request=True))
 POSITIONS = ('pre_softmax', 'post_softmax')
 
 
