@@ -177,6 +177,17 @@ def check_toolboxes() -> list[Finding]:
     return [*findings, _try('registry', finds, 'pip install -e . (in the mmvisattn checkout)')]
 
 
+def check_native_operators() -> Finding:
+    """Our C++ operators are compiled; without them others compute the same, slower."""
+
+    def run() -> str:
+        from .ops import native
+
+        return native.status()
+
+    return _try('mmvisattn.ops.native', run, 'MMVISATTN_NATIVE=0 does without')
+
+
 def check_cuda() -> Finding:
     """Whether torch sees a GPU; a machine without one trains on its CPU."""
     import torch
@@ -215,6 +226,7 @@ def diagnose() -> list[Finding]:
         check_mmcv_operators(),
         check_xtcocotools(),
         *check_toolboxes(),
+        check_native_operators(),
         check_cuda(),
     ]
 

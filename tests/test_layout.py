@@ -18,7 +18,7 @@ ARROWS = {
     'weights': {'errors', 'registry', 'ops'},
     'datasets': {'errors'},
     'deploy': {'errors', 'backbones', 'layers'},
-    'doctor': {'__version__'},
+    'doctor': {'__version__', 'ops'},
     'evaluation': {'errors', 'registry'},
     'engine': {'errors', 'registry', 'datasets', 'deploy', 'doctor', 'weights'},
     'analysis': {'errors', 'ops', 'backbones', 'datasets', 'deploy', 'engine'},

@@ -19,6 +19,7 @@ from mmvisattn.ops import (
     channel_fc,
     counting,
     cycle_fc,
+    cycle_mixing,
     cycle_offsets,
     depthwise_conv2d,
     explain,
@@ -70,6 +71,17 @@ def depthwise_case(k, **options):
     return Case(depthwise_conv2d, shapes, options)
 
 
+def mixing_case(reweight=True):
+    def shapes(n, h, w):
+        named = dict(x=(n, 8, h, w), channel_weight=(8, 8), proj_weight=(8, 8), proj_bias=(8,))
+        for axis in ('height', 'width'):
+            named |= {f'{axis}_weight': (8, 8, 1, 1), f'{axis}_bias': (8,)}
+        fcs = dict(fc1_weight=(4, 8), fc1_bias=(4,), fc2_weight=(24, 4), fc2_bias=(24,))
+        return named | (fcs if reweight else {})
+
+    return Case(cycle_mixing, shapes)
+
+
 def large_kernel_case(k0, k1, **options):
     def shapes(n, h, w):
         return dict(
@@ -117,6 +129,8 @@ CASES = {
     'cycle-paper-2x5': cycle_case(step_size=(2, 5), order='paper'),
     'depthwise': depthwise_case(7, dilation=3),
     'depthwise-even': depthwise_case(4, dilation=3),
+    'mixing': mixing_case(),
+    'mixing-plain': mixing_case(reweight=False),
     'large-kernel-van': large_kernel_case(5, 7),
     'large-kernel-even': large_kernel_case(4, 2, dilation=3),
     'local-sasa': local_case(7, embedding_heads=2),
@@ -132,7 +146,14 @@ one_of_each = pytest.mark.parametrize(
     'case',
     [
         CASES[name]
-        for name in ('cycle-1x3', 'depthwise', 'large-kernel-van', 'local-sasa', 'relative')
+        for name in (
+            'cycle-1x3',
+            'mixing',
+            'depthwise',
+            'large-kernel-van',
+            'local-sasa',
+            'relative',
+        )
     ],
     ids=lambda case: case.operator.__name__,
 )
@@ -197,8 +218,22 @@ def stock_relative(query, key, value, bias_table, size):
     return (logits + bias_table[:, rows, columns].to(query.dtype)).softmax(3) @ value
 
 
+def stock_mixing(
+    x, channel_weight, proj_weight, proj_bias, height_weight, height_bias, width_weight,
+    width_bias, fc1_weight, fc1_bias, fc2_weight, fc2_bias,
+):  # fmt: skip
+    height = stock_cycle(x, height_weight, height_bias, (1, 3))
+    width = stock_cycle(x, width_weight, width_bias, (3, 1))
+    branches = torch.stack([height, width, F.conv2d(x, channel_weight[..., None, None])], dim=2)
+    means = branches.sum(2).mean((2, 3))
+    weights = F.linear(F.gelu(F.linear(means, fc1_weight, fc1_bias)), fc2_weight, fc2_bias)
+    weights = weights.unflatten(1, (-1, 3)).softmax(2)[..., None, None]
+    return F.conv2d((branches * weights).sum(2), proj_weight[..., None, None], proj_bias)
+
+
 STOCK = {
     cycle_fc: stock_cycle,
+    cycle_mixing: stock_mixing,
     depthwise_conv2d: stock_depthwise,
     large_kernel_attention: stock_large_kernel,
     local_attention: stock_local,

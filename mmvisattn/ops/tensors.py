@@ -73,9 +73,8 @@ def records_steps() -> bool:
 
 def needs_gradient(*tensors: Tensor | None) -> bool:
     """Whether a backward pass may follow. Exporters know no `torch.autograd.Function`."""
-    exporting = torch.compiler.is_exporting() or torch.jit.is_tracing()
     trained = any(t is not None and t.requires_grad for t in tensors)
-    return torch.is_grad_enabled() and trained and not exporting
+    return torch.is_grad_enabled() and trained and not exporting()
 
 
 def piecewise(function: Callable[..., Tensor], pieces: Sequence[tuple], dim: int) -> Tensor:

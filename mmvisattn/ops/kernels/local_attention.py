@@ -1,0 +1,463 @@
+"""Attention from each pixel to the square around it (SASA, arXiv:1906.05909, section 2.2).
+
+A program takes the queries of one `TILE` x `TILE` tile of the map and one head, and walks the rows
+of keys that they see, in place: what tiles share is served by the caches. Of the softmax only the
+logarithm of its sum is kept. Two kernels compute the gradients, which take the logits again: one
+of queries and embeddings goes as the forward one, one of keys and values takes a tile of keys and
+walks the queries that see it. Each number has one program that sums it, in float32.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ...errors import UserError
+from ..tensors import as_products_take, memory_format
+from .launch import PROGRAMS, channels_last, dot_precision
+
+TILE = 8
+# Queries or keys of a row that a program takes at once, at most.
+WIDEST = 64
+
+
+def local_attention(
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row_embedding: Tensor | None,
+    column_embedding: Tensor | None,
+    kernel_size: int,
+    num_heads: int,
+    scale: float,
+) -> Tensor:
+    """(N, C, H, W) and (N, Cv, H, W) to (N, Cv, H, W), in the memory format of the query."""
+    layout = memory_format(query)
+    tensors = as_products_take(query, key, value, row_embedding, column_embedding)
+    dtype = tensors[0].dtype
+    *maps, row, column = (None if t is None else t.to(dtype) for t in tensors)
+    radius = reach(query, kernel_size)
+    if row is not None:
+        middle = kernel_size // 2
+        row, column = (e[:, middle - radius : middle + radius + 1] for e in (row, column))
+    out, _ = _attention(*maps, row, column, num_heads, radius, scale)
+    return out.contiguous(memory_format=layout)
+
+
+def reach(x: Tensor, kernel_size: int) -> int:
+    """How far a query of the map sees to either side: nothing lies farther away than its end."""
+    return max(0, min(kernel_size // 2, max(x.shape[2:]) - 1))
+
+
+@torch.library.custom_op('mmvisattn::triton_local_attention', mutates_args=())
+def _attention(
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row_embedding: Tensor | None,
+    column_embedding: Tensor | None,
+    num_heads: int,
+    radius: int,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """Attend in a square, all of one dtype.
+
+    Args:
+        query: Map (N, C, H, W).
+        key: Map (N, C, H, W), or None.
+        value: Map (N, Cv, H, W).
+        row_embedding: (num_heads, 2 * radius + 1, C / num_heads / 2), or None.
+        column_embedding: As `row_embedding`.
+        num_heads: Number of heads.
+        radius: Half of the square's side, without the middle.
+        scale: Factor of the logits.
+
+    Returns:
+        Map (N, Cv, H, W), channels-last; logarithms to base 2 of the sums (N, H, W, num_heads).
+    """
+    maps = _Maps(query, key, value, row_embedding, column_embedding, num_heads, radius)
+    out = torch.empty_like(maps.value, memory_format=torch.channels_last)
+    sums = _per_head(query, num_heads)
+    with torch.cuda.device_of(query):
+        _attention_kernel[(maps.tiles * num_heads,)](
+            *maps.tensors, out, sums, *maps.sizes, scale, **maps.constants
+        )
+    return out, sums
+
+
+@torch.library.custom_op('mmvisattn::triton_local_attention_gradients', mutates_args=())
+def _gradients(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor | None,
+    value: Tensor,
+    row_embedding: Tensor | None,
+    column_embedding: Tensor | None,
+    out: Tensor,
+    sums: Tensor,
+    num_heads: int,
+    radius: int,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of the first five arguments of `_attention`; empty where there was None.
+
+    With P the weights and G = gradient v^T theirs, the logits have P * (G - sum(P * G)), and
+    sum(P * G), `means` below, is the gradient's product with the result.
+    """
+    maps = _Maps(query, key, value, row_embedding, column_embedding, num_heads, radius)
+    gradient, out = channels_last(gradient), channels_last(out)
+    grad_query, grad_key, grad_value = (
+        query.new_empty(0) if x is None else torch.empty_like(x) for x in maps.tensors[:3]
+    )
+    means = _per_head(query, num_heads)
+    chunks = max(1, min(maps.tiles, 8 * PROGRAMS // num_heads))
+    table = 0 if row_embedding is None else row_embedding[0].numel()
+    partial = query.new_empty(2, chunks, num_heads, table, dtype=torch.float32)
+    with torch.cuda.device_of(query):
+        _query_gradient_kernel[(chunks * num_heads,)](
+            *maps.tensors, out, sums, gradient, grad_query, means, partial, maps.tiles, chunks,
+            *maps.sizes, scale, **maps.constants,
+        )  # fmt: skip
+        _key_gradient_kernel[(maps.tiles * num_heads,)](
+            *maps.tensors, sums, gradient, means, grad_key, grad_value,
+            *maps.sizes, scale, **maps.constants,
+        )  # fmt: skip
+    tables = (
+        query.new_empty(0) if e is None else part.sum(0).view(e.shape).to(e.dtype)
+        for e, part in zip((row_embedding, column_embedding), partial, strict=True)
+    )
+    return grad_query, grad_key, grad_value, *tables
+
+
+class _Maps:
+    """What the three kernels read, and its sizes."""
+
+    def __init__(self, query, key, value, row_embedding, column_embedding, num_heads, radius):
+        n, channels, height, width = query.shape
+        self.value = channels_last(value)
+        self.tensors = (
+            channels_last(query),
+            None if key is None else channels_last(key),
+            self.value,
+            None if row_embedding is None else row_embedding.contiguous(),
+            None if column_embedding is None else column_embedding.contiguous(),
+        )
+        self.sizes = height, width, num_heads
+        self.tiles = n * triton.cdiv(height, TILE) * triton.cdiv(width, TILE)
+        d, dv = channels // num_heads, value.shape[1] // num_heads
+        self.constants = dict(
+            RADIUS=radius, D=d, DV=dv, BLOCK=_block(d), BLOCK_V=_block(dv),
+            OFFSETS=_block(2 * radius + 1), COLUMNS=min(WIDEST, _block(TILE + 2 * radius)),
+            SIDE=TILE, PRECISION=dot_precision(),
+        )  # fmt: skip
+
+
+def _block(size: int) -> int:
+    """What `tl.dot` takes for so many rows or columns."""
+    return max(16, triton.next_power_of_2(size))
+
+
+def _per_head(x: Tensor, num_heads: int) -> Tensor:
+    n, _, h, w = x.shape
+    return x.new_empty(n, h, w, num_heads, dtype=torch.float32)
+
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+LOWEST = tl.constexpr(-3.4e38)
+
+
+@triton.jit
+def _tile(index, height, width, SIDE: tl.constexpr):
+    """The picture, first row and first column of a tile, and rows and columns of its pixels."""
+    rows, columns = tl.cdiv(height, SIDE), tl.cdiv(width, SIDE)
+    first_column, index = index % columns * SIDE, index // columns
+    first_row, picture = index % rows * SIDE, index // rows
+    lane = tl.arange(0, SIDE * SIDE)
+    return picture, first_row, first_column, first_row + lane // SIDE, first_column + lane % SIDE
+
+
+@triton.jit
+def _pixels(x, pixel, exists, head, heads, D: tl.constexpr, BLOCK: tl.constexpr):
+    """(pixels, BLOCK): the channels of one head, zero where there are none."""
+    channel = tl.arange(0, BLOCK)
+    offset = ((pixel * heads + head) * D)[:, None] + channel[None, :]
+    return tl.load(x + offset, exists[:, None] & (channel < D)[None, :], 0)
+
+
+@triton.jit
+def _store(x, tile, pixel, exists, head, heads, D: tl.constexpr):
+    """The reverse of `_pixels`."""
+    channel = tl.arange(0, tile.shape[1])
+    offset = ((pixel * heads + head) * D)[:, None] + channel[None, :]
+    tl.store(x + offset, tile.to(x.dtype.element_ty), exists[:, None] & (channel < D)[None, :])
+
+
+@triton.jit
+def _embedding(
+    table, head, FIRST: tl.constexpr, RADIUS: tl.constexpr, D: tl.constexpr,
+    BLOCK: tl.constexpr, OFFSETS: tl.constexpr,
+):  # fmt: skip
+    """(OFFSETS, BLOCK): an embedding in its half of the channels, from FIRST on, zero elsewhere.
+
+    Returns:
+        It, its addresses in the memory of one head, and which of them exist.
+    """
+    step, channel = tl.arange(0, OFFSETS)[:, None], tl.arange(0, BLOCK)[None, :] - FIRST
+    exists = (step <= 2 * RADIUS) & (channel >= 0) & (channel < D // 2)
+    address = step * (D // 2) + channel
+    start = table + head * (2 * RADIUS + 1) * (D // 2)
+    return tl.load(start + address, exists, 0), address, exists
+
+
+@triton.jit
+def _steps(to, start, length, RADIUS: tl.constexpr):
+    """How far `to` lies from `start`, 0 to 2 * RADIUS, and where it does and is in the map."""
+    step = to - start + RADIUS
+    seen = (step >= 0) & (step <= 2 * RADIUS) & (to >= 0) & (to < length)
+    return tl.minimum(tl.maximum(step, 0), 2 * RADIUS), seen
+
+
+@triton.jit
+def _around(first, length, RADIUS: tl.constexpr, SIDE: tl.constexpr):
+    """Where what a tile sees begins and ends, its own rows or columns from `first` on."""
+    return tl.maximum(first - RADIUS, 0), tl.minimum(first + SIDE + RADIUS, length)
+
+
+@triton.jit
+def _where_seen(logits, seen_x, seen_y, scale):
+    """Logits (pixels of a tile, pixels of a row) to base 2, minus infinity where none is seen."""
+    return tl.where(seen_x & seen_y[:, None], logits * (scale * LOG2_E), float('-inf'))
+
+
+@triton.jit(do_not_specialize=['height', 'width'])
+def _attention_kernel(
+    query, key, value, row_embedding, column_embedding, out, sums, height, width, heads, scale,
+    RADIUS: tl.constexpr, D: tl.constexpr, DV: tl.constexpr, BLOCK: tl.constexpr,
+    BLOCK_V: tl.constexpr, OFFSETS: tl.constexpr, COLUMNS: tl.constexpr, SIDE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Maps (N, H, W, C), `sums` (N, H, W, heads)."""
+    head = tl.program_id(0) % heads
+    picture, top, left, y, x = _tile(tl.program_id(0) // heads, height, width, SIDE)
+    from_y, to_y = _around(top, height, RADIUS, SIDE)
+    from_x, to_x = _around(left, width, RADIUS, SIDE)
+    exists = (y < height) & (x < width)
+    pixel = (picture * height + y) * width + x
+    q = _pixels(query, pixel, exists, head, heads, D, BLOCK)
+    step = tl.arange(0, OFFSETS)[None, :]
+    if row_embedding is not None:
+        table, _, _ = _embedding(row_embedding, head, 0, RADIUS, D, BLOCK, OFFSETS)
+        rows = tl.dot(q, tl.trans(table), input_precision=PRECISION)
+        table, _, _ = _embedding(column_embedding, head, D // 2, RADIUS, D, BLOCK, OFFSETS)
+        columns = tl.dot(q, tl.trans(table), input_precision=PRECISION)
+    largest = tl.full([SIDE * SIDE], LOWEST, tl.float32)
+    total = tl.zeros([SIDE * SIDE], tl.float32)
+    attended = tl.zeros([SIDE * SIDE, BLOCK_V], tl.float32)
+    for first in range(from_x, to_x, COLUMNS):
+        key_x = first + tl.arange(0, COLUMNS)
+        right, seen_x = _steps(key_x[None, :], x[:, None], width, RADIUS)
+        if row_embedding is not None:
+            column = tl.gather(columns, right, 1)
+        for key_y in range(from_y, to_y):
+            there = (picture * height + key_y) * width + key_x
+            down, seen_y = _steps(key_y, y, height, RADIUS)
+            logits = tl.zeros([SIDE * SIDE, COLUMNS], tl.float32)
+            if key is not None:
+                k = _pixels(key, there, key_x < width, head, heads, D, BLOCK)
+                logits = tl.dot(q, tl.trans(k), logits, input_precision=PRECISION)
+            if row_embedding is not None:
+                row = tl.sum(tl.where(step == down[:, None], rows, 0), 1)[:, None]
+                logits += row + column
+            logits = _where_seen(logits, seen_x, seen_y, scale)
+            before, largest = largest, tl.maximum(largest, tl.max(logits, 1))
+            weights = tl.exp2(logits - largest[:, None])
+            shrink = tl.exp2(before - largest)
+            total = total * shrink + tl.sum(weights, 1)
+            v = _pixels(value, there, key_x < width, head, heads, DV, BLOCK_V)
+            attended *= shrink[:, None]
+            attended = tl.dot(weights.to(v.dtype), v, attended, input_precision=PRECISION)
+    total = tl.where(exists, total, 1)  # none of the others needs to see a key
+    _store(out, attended / total[:, None], pixel, exists, head, heads, DV)
+    tl.store(sums + pixel * heads + head, largest + tl.log2(total), exists)
+
+
+@triton.jit(do_not_specialize=['tiles', 'chunks', 'height', 'width'])
+def _query_gradient_kernel(
+    query, key, value, row_embedding, column_embedding, out, sums, gradient,
+    grad_query, means, partial, tiles, chunks, height, width, heads, scale,
+    RADIUS: tl.constexpr, D: tl.constexpr, DV: tl.constexpr, BLOCK: tl.constexpr,
+    BLOCK_V: tl.constexpr, OFFSETS: tl.constexpr, COLUMNS: tl.constexpr, SIDE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Maps (N, H, W, C), `means` (N, H, W, heads), `partial` (2, chunks, heads, steps * D / 2)."""
+    head, chunk = tl.program_id(0) % heads, tl.program_id(0) // heads
+    step = tl.arange(0, OFFSETS)[None, :]
+    if row_embedding is not None:
+        row_table, row_address, row_exists = _embedding(
+            row_embedding, head, 0, RADIUS, D, BLOCK, OFFSETS
+        )
+        column_table, column_address, column_exists = _embedding(
+            column_embedding, head, D // 2, RADIUS, D, BLOCK, OFFSETS
+        )
+        grad_row_table = tl.zeros([OFFSETS, BLOCK], tl.float32)
+        grad_column_table = tl.zeros([OFFSETS, BLOCK], tl.float32)
+    for tile in range(chunk, tiles, chunks):
+        picture, top, left, y, x = _tile(tile, height, width, SIDE)
+        from_y, to_y = _around(top, height, RADIUS, SIDE)
+        from_x, to_x = _around(left, width, RADIUS, SIDE)
+        exists = (y < height) & (x < width)
+        pixel = (picture * height + y) * width + x
+        q = _pixels(query, pixel, exists, head, heads, D, BLOCK)
+        g = _pixels(gradient, pixel, exists, head, heads, DV, BLOCK_V)
+        attended = _pixels(out, pixel, exists, head, heads, DV, BLOCK_V)
+        mean = tl.sum(g.to(tl.float32) * attended.to(tl.float32), 1)
+        tl.store(means + pixel * heads + head, mean, exists)
+        total = tl.load(sums + pixel * heads + head, exists, 0)
+        grad_q = tl.zeros([SIDE * SIDE, BLOCK], tl.float32)
+        if row_embedding is not None:
+            rows = tl.dot(q, tl.trans(row_table), input_precision=PRECISION)
+            columns = tl.dot(q, tl.trans(column_table), input_precision=PRECISION)
+            grad_rows = tl.zeros([SIDE * SIDE, OFFSETS], tl.float32)
+            grad_columns = tl.zeros([SIDE * SIDE, OFFSETS], tl.float32)
+        for first in range(from_x, to_x, COLUMNS):
+            key_x = first + tl.arange(0, COLUMNS)
+            right, seen_x = _steps(key_x[None, :], x[:, None], width, RADIUS)
+            by_column = tl.zeros([SIDE * SIDE, COLUMNS], tl.float32)
+            if row_embedding is not None:
+                column = tl.gather(columns, right, 1)
+            for key_y in range(from_y, to_y):
+                there = (picture * height + key_y) * width + key_x
+                down, seen_y = _steps(key_y, y, height, RADIUS)
+                logits = tl.zeros([SIDE * SIDE, COLUMNS], tl.float32)
+                if key is not None:
+                    k = _pixels(key, there, key_x < width, head, heads, D, BLOCK)
+                    logits = tl.dot(q, tl.trans(k), logits, input_precision=PRECISION)
+                if row_embedding is not None:
+                    row = tl.sum(tl.where(step == down[:, None], rows, 0), 1)[:, None]
+                    logits += row + column
+                logits = _where_seen(logits, seen_x, seen_y, scale)
+                v = _pixels(value, there, key_x < width, head, heads, DV, BLOCK_V)
+                grad_weights = tl.dot(g, tl.trans(v), input_precision=PRECISION)
+                weights = tl.exp2(logits - total[:, None])
+                grad_logits = weights * (grad_weights - mean[:, None])
+                if key is not None:
+                    grad_q = tl.dot(grad_logits.to(k.dtype), k, grad_q, input_precision=PRECISION)
+                if row_embedding is not None:
+                    by_column += grad_logits
+                    by_row = tl.sum(grad_logits, 1)[:, None]
+                    grad_rows += tl.where(step == down[:, None], by_row, 0)
+            if row_embedding is not None:
+                # Each offset of each query is one column of keys.
+                at = x[:, None] + step - RADIUS - first
+                of_step = tl.gather(by_column, tl.minimum(tl.maximum(at, 0), COLUMNS - 1), 1)
+                grad_columns += tl.where((at >= 0) & (at < COLUMNS), of_step, 0)
+        if row_embedding is not None:
+            by_row, by_column = grad_rows.to(q.dtype), grad_columns.to(q.dtype)
+            grad_q = tl.dot(by_row, row_table, grad_q, input_precision=PRECISION)
+            grad_q = tl.dot(by_column, column_table, grad_q, input_precision=PRECISION)
+            grad_row_table = tl.dot(tl.trans(by_row), q, grad_row_table, input_precision=PRECISION)
+            grad_column_table = tl.dot(
+                tl.trans(by_column), q, grad_column_table, input_precision=PRECISION
+            )
+        _store(grad_query, grad_q * scale, pixel, exists, head, heads, D)
+    if row_embedding is not None:
+        size = (2 * RADIUS + 1) * (D // 2)
+        start = partial + (chunk * heads + head) * size
+        tl.store(start + row_address, grad_row_table * scale, row_exists)
+        start += chunks * heads * size
+        tl.store(start + column_address, grad_column_table * scale, column_exists)
+
+
+@triton.jit(do_not_specialize=['height', 'width'])
+def _key_gradient_kernel(
+    query, key, value, row_embedding, column_embedding, sums, gradient, means,
+    grad_key, grad_value, height, width, heads, scale,
+    RADIUS: tl.constexpr, D: tl.constexpr, DV: tl.constexpr, BLOCK: tl.constexpr,
+    BLOCK_V: tl.constexpr, OFFSETS: tl.constexpr, COLUMNS: tl.constexpr, SIDE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Maps (N, H, W, C), `sums` and `means` (N, H, W, heads). Logits are (keys, queries) here."""
+    head = tl.program_id(0) % heads
+    picture, top, left, y, x = _tile(tl.program_id(0) // heads, height, width, SIDE)
+    from_y, to_y = _around(top, height, RADIUS, SIDE)
+    from_x, to_x = _around(left, width, RADIUS, SIDE)
+    exists = (y < height) & (x < width)
+    pixel = (picture * height + y) * width + x
+    if key is not None:
+        k = _pixels(key, pixel, exists, head, heads, D, BLOCK)
+    if row_embedding is not None:
+        row_table, _, _ = _embedding(row_embedding, head, 0, RADIUS, D, BLOCK, OFFSETS)
+        column_table, _, _ = _embedding(column_embedding, head, D // 2, RADIUS, D, BLOCK, OFFSETS)
+    v = _pixels(value, pixel, exists, head, heads, DV, BLOCK_V)
+    grad_k = tl.zeros([SIDE * SIDE, BLOCK], tl.float32)
+    grad_v = tl.zeros([SIDE * SIDE, BLOCK_V], tl.float32)
+    for first in range(from_x, to_x, COLUMNS):
+        query_x = first + tl.arange(0, COLUMNS)
+        right, seen_x = _steps(x[:, None], query_x[None, :], width, RADIUS)
+        seen_x &= (query_x < width)[None, :]
+        for query_y in range(from_y, to_y):
+            there = (picture * height + query_y) * width + query_x
+            down, seen_y = _steps(y, query_y, height, RADIUS)
+            q = _pixels(query, there, query_x < width, head, heads, D, BLOCK)
+            g = _pixels(gradient, there, query_x < width, head, heads, DV, BLOCK_V)
+            total = tl.load(sums + there * heads + head, query_x < width, 0)
+            mean = tl.load(means + there * heads + head, query_x < width, 0)
+            logits = tl.zeros([SIDE * SIDE, COLUMNS], tl.float32)
+            if key is not None:
+                logits = tl.dot(k, tl.trans(q), logits, input_precision=PRECISION)
+            if row_embedding is not None:
+                rows = tl.dot(row_table, tl.trans(q), input_precision=PRECISION)
+                columns = tl.dot(column_table, tl.trans(q), input_precision=PRECISION)
+                row = tl.gather(rows, tl.broadcast_to(down[:, None], right.shape), 0)
+                logits += row + tl.gather(columns, right, 0)
+            logits = _where_seen(logits, seen_x, seen_y, scale)
+            weights = tl.exp2(logits - total[None, :])
+            grad_v = tl.dot(weights.to(g.dtype), g, grad_v, input_precision=PRECISION)
+            if key is not None:
+                grad_weights = tl.dot(v, tl.trans(g), input_precision=PRECISION)
+                grad_logits = weights * (grad_weights - mean[None, :])
+                grad_k = tl.dot(grad_logits.to(q.dtype), q, grad_k, input_precision=PRECISION)
+    _store(grad_value, grad_v, pixel, exists, head, heads, DV)
+    if key is not None:
+        _store(grad_key, grad_k * scale, pixel, exists, head, heads, D)
+
+
+@_attention.register_fake
+def _(query, key, value, row_embedding, column_embedding, num_heads, radius, scale):
+    out = torch.empty_like(value, memory_format=torch.channels_last)
+    return out, _per_head(query, num_heads)
+
+
+@_gradients.register_fake
+def _(gradient, query, key, value, row_embedding, column_embedding, *args):
+    maps = (
+        query.new_empty(0) if x is None else torch.empty_like(x, memory_format=torch.channels_last)
+        for x in (query, key, value)
+    )
+    tables = (
+        query.new_empty(0 if e is None else e.shape) for e in (row_embedding, column_embedding)
+    )
+    return *maps, *tables
+
+
+def _keep(ctx: object, inputs: tuple, output: tuple) -> None:
+    *tensors, ctx.num_heads, ctx.radius, ctx.scale = inputs
+    ctx.save_for_backward(*tensors, *output)
+
+
+def _backward(ctx: object, gradient: Tensor, _: Tensor) -> tuple:
+    saved = ctx.saved_tensors
+    gradients = _gradients(gradient, *saved, ctx.num_heads, ctx.radius, ctx.scale)
+    kept = (g if x is not None else None for g, x in zip(gradients, saved, strict=False))
+    return *kept, None, None, None
+
+
+def _refuse(ctx: object, *gradients: Tensor) -> None:
+    raise UserError(
+        "local_attention's Triton kernels have no second derivatives",
+        do="take backend='strips' for gradients of gradients",
+    )
+
+
+_attention.register_autograd(_backward, setup_context=_keep)
+_gradients.register_autograd(_refuse)
