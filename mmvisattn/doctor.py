@@ -95,8 +95,8 @@ def check_distributions() -> list[Finding]:
             fix = f'both write the folder {name}: pip uninstall -y {" ".join(found)}; {INSTALL}'
         elif int(next(iter(found.values())).split('.')[0]) < FIRST_VERSION.get(name, 0):
             fix = f'too old for MMEngine: pip uninstall -y {next(iter(found))}; {INSTALL}'
-        elif name == 'torch' and not _in_range(found['torch'], (2, 6), (2, 13)):
-            fix = f"mmcv or torchvision break outside 2.6 to 2.12: pip install '{name}==2.12.1'"
+        elif name == 'torch' and not _in_range(found['torch'], (2, 7), (2, 13)):
+            fix = f"mmcv or torchvision break outside 2.7 to 2.12: pip install '{name}==2.12.1'"
         findings.append(Finding(distributions[0], state, fix))
     return findings
 

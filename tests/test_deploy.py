@@ -242,6 +242,7 @@ def test_the_given_model_stays_and_the_new_one_never_trains(tmp_path):
 
     with pytest.raises(UserError, match='cannot be trained'):
         folded.train()
+    assert not any(part.training for part in folded.children())
     assert not folded.eval().training
     network.block2[0].train()
     with pytest.raises(UserError, match='block2.0 in training mode'):

@@ -1,5 +1,6 @@
 """Evaluation on top of mmseg's: the same counts, labels and files, of fewer operations."""
 
+import pickle
 from itertools import product
 
 import numpy as np
@@ -317,6 +318,22 @@ def test_the_best_channel_is_the_first_of_the_highest(num_channels, layout):
         for size in {group_size(logits), 4}:
             best = best_channel(lambda group: channels(logits, group)[0], num_channels, size)
             assert torch.equal(best, logits[0].argmax(0))
+
+
+def test_the_classes_are_importable_and_pickled():
+    from mmvisattn.evaluation import IoUMetric
+
+    assert IoUMetric is METRICS.get('mmvisattn.IoUMetric')
+    metric = pickle.loads(pickle.dumps(IoUMetric(iou_metrics=['mIoU'])))
+    assert (type(metric), metric.metrics) == (IoUMetric, ['mIoU'])
+    with pytest.raises(ImportError):
+        from mmvisattn.evaluation import Nothing  # noqa: F401
+
+
+def test_one_class_is_counted_as_any_other():
+    """mmseg's histogram of one class has no range, and takes that of the labels."""
+    predicted, label = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1])
+    assert [int(n) for n in count_areas(predicted, label, 1, 255)] == [2, 3, 3, 2]
 
 
 def test_refining_what_is_not_installed_is_refused():

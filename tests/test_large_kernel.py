@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmvisattn.errors import UserError
 from mmvisattn.layers import PointwiseConv2d, recompute
@@ -199,6 +200,17 @@ def test_dilation_of_one_row_of_pixels_shifts_it():
         assert torch.equal(depthwise_conv2d(x, weight, dilation=2, backend=backend), expected)
 
 
+@needs_native
+def test_pytorch_counts_the_same_operations():
+    tensors = [torch.randn(1, 8, 6, 5, requires_grad=True), torch.randn(8, 1, 3, 3), None]
+    counts = []
+    for backend in ('native', 'conv'):
+        with FlopCounterMode(display=False) as counter:
+            depthwise_conv2d(*tensors, backend=backend).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
+
+
 # ---- compilation, export, memory
 
 
@@ -318,7 +330,7 @@ def asked_of_onednn(monkeypatch):
     """Let small maps be computed as large ones are."""
     monkeypatch.setattr(pointwise, 'LEAST_PIXELS', 0)
     monkeypatch.setattr(pointwise, 'LEAST_MULTIPLY_ADDS', 0)
-    monkeypatch.setattr(pointwise, '_threads', lambda: 1)
+    monkeypatch.setattr(pointwise, '_is_left_to_one_thread', lambda: True)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])

@@ -657,6 +657,7 @@ MAP, TOKENS = zeros(1, 8, 4, 4), zeros(1, 2, 16, 4)
             ),
             'depthwise_weight has the wrong shape',
         ),
+        (lambda: depthwise_conv2d(MAP, zeros(8, 1, 3, 3), dilation=0), 'dilation >= 1'),
         (lambda: local_attention(MAP, MAP, MAP, kernel_size=4, num_heads=2), 'odd kernel_size'),
         (lambda: local_attention(MAP, MAP, MAP, kernel_size=3, num_heads=3), 'num_heads 3'),
         (lambda: local_attention(MAP, None, MAP, kernel_size=3, num_heads=2), 'nothing to compare'),

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 from ..errors import UserError
 from ..layers import LayerNorm2d, init_convolution
 from ..ops import relative_attention
+from ..ops.tensors import without_autocast
 from ..registry import MODELS
 from .base import BaseBackbone, drop_path_rates, one_of, resolve_arch
 
@@ -155,18 +155,14 @@ class RelativePosition(nn.Module):
         return super().train(mode)
 
     def _resized(self, size: tuple[int, int]) -> Tensor:
-        with _float32(next(self.parameters()).device.type):  # what is kept serves any precision
+        with without_autocast(
+            next(self.parameters()).device.type
+        ):  # what is kept serves any precision
             table = self.learnt_table()
             if size == self.learnt_size:
                 return table
             shape = [2 * n - 1 for n in size]
             return F.interpolate(table[None], shape, mode='bilinear', align_corners=False)[0]
-
-
-def _float32(device: str) -> AbstractContextManager:
-    """No autocast, on devices that have one (PyTorch's meta device has not)."""
-    has_autocast = torch.amp.is_autocast_available(device)
-    return torch.autocast(device, enabled=False) if has_autocast else nullcontext()
 
 
 class RelativePositionTable(RelativePosition):

@@ -72,8 +72,14 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
                 setattr(owner, name, folded[part])
     model = folded[model]
     if not hasattr(model, MARK):
+        parts = dict(model._modules)
+        model._modules.clear()
+        # First, so that it refuses to train before another part is changed.
         model.add_module(MARK, FoldedForInference(folder.num_folded))
-    return model.requires_grad_(False).eval()
+        model._modules.update(parts)
+    model.requires_grad_(False)
+    model.eval()  # some libraries' return nothing
+    return model
 
 
 def is_folded(state_dict: dict[str, Tensor]) -> bool:

@@ -45,7 +45,7 @@ class Folder:
     def into_last(self, owner: nn.Module, norm: str, conv: nn.Module) -> None:
         """Fold `owner.norm` into a convolution before it, if that is exact."""
         layer = getattr(owner, norm)
-        if self._is_norm(layer) and self._is_conv(conv):
+        if self._is_norm(layer) and self.is_own_conv(conv):
             scale_output(conv, *scale_and_shift(layer))
             self._remove(owner, norm)
 
@@ -61,28 +61,29 @@ class Folder:
 
     def scale(self, owner: nn.Module, factors: str, gamma: Tensor, conv: nn.Module) -> None:
         """Fold the layer `owner.factors`, which multiplies channels by gamma, into `conv`."""
-        if self._is_conv(conv):
+        if self.is_own_conv(conv):
             scale_output(conv, gamma.double())
             self._remove(owner, factors)
 
     def reads_affine(self, conv: nn.Module) -> bool:
         """Whether factors and shifts of a convolution's input can become part of it."""
         pads = getattr(conv, 'padding', None) not in (0, (0, 0), 'valid')
-        return self._is_conv(conv) and not conv.transposed and conv.groups == 1 and not pads
+        return self.is_own_conv(conv) and not conv.transposed and conv.groups == 1 and not pads
 
     def can_fold(self, norm: nn.Module, conv: nn.Module) -> bool:
         """Whether a normalisation can become part of the convolution that reads it."""
         return self._is_norm(norm) and self.reads_affine(conv)
 
-    def _is_norm(self, layer: nn.Module) -> bool:
-        fixed = isinstance(layer, _BatchNorm) and layer.running_mean is not None
-        return fixed and not self._is_shared(layer)
-
-    def _is_conv(self, layer: nn.Module) -> bool:
+    def is_own_conv(self, layer: nn.Module) -> bool:
+        """Whether a layer is a plain convolution that no other part of the model shares."""
         plain = type(layer) in CONVOLUTIONS and layer._parameters.get('weight') is not None
         if not plain or self._is_shared(layer):
             return False
         return not layer.transposed or layer.groups == 1
+
+    def _is_norm(self, layer: nn.Module) -> bool:
+        fixed = isinstance(layer, _BatchNorm) and layer.running_mean is not None
+        return fixed and not self._is_shared(layer)
 
     def _is_shared(self, layer: nn.Module) -> bool:
         return not self._shared.isdisjoint({id(layer), *map(id, layer.parameters())})

@@ -63,6 +63,8 @@ def fold_van_block(block: van.Block, folder: Folder) -> nn.Module | None:
     pairs = ((block.norm1, attn.proj_1), (block.norm2, mlp.fc1))
     if not all(folder.can_fold(norm, conv) for norm, conv in pairs):
         return None
+    if not all(folder.is_own_conv(conv) for conv in (attn.proj_2, mlp.fc2)):
+        return None
     for norm, conv in pairs:
         scale_input(conv, *scale_and_shift(norm))
     scale, shift = scale_and_shift(block.norm1)

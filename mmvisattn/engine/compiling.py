@@ -48,7 +48,7 @@ def compile_parts(model: nn.Module, options: dict) -> str:
     parts = {name: getattr(model, name, None) for name in PARTS}
     parts = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
     for part in parts.values():
-        part.compile(**options)
+        part.compile(**{key: value for key, value in options.items() if key != 'target'})
     return ' and '.join(parts)
 
 

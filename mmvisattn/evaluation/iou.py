@@ -45,7 +45,8 @@ def count_areas(
 class IoUMetric:
     """mmseg's IoUMetric by one count of pairs for each picture, where mmseg takes three histograms.
 
-    The counts are the same, and are summed as integers. They are kept for each picture, as MMEngine
+    The counts are the same, but for a single class, where mmseg's histogram has no range, and are
+    summed as integers. They are kept for each picture, as MMEngine
     drops those that a distributed sampler repeats.
     """
 

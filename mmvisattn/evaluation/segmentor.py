@@ -52,10 +52,11 @@ class EncoderDecoder:
         self, inputs: torch.Tensor, metas: list[dict]
     ) -> tuple[int, Callable[[int, slice], torch.Tensor]]:
         """How many channels to take at a time, and what gives those of a picture, (1, n, H, W)."""
-        if not _only_resizes(self.decode_head):
+        mode = self.test_cfg.get('mode', 'whole')
+        if not _only_resizes(self.decode_head) or mode not in ('slide', 'whole'):
             logits = self.inference(inputs, metas)
             return group_size(logits), lambda n, group: channels(logits[n : n + 1], group)
-        if self.test_cfg.get('mode', 'whole') == 'slide':
+        if mode == 'slide':
             return self._logits_of_windows(inputs)
         logits = self._small_logits(inputs)
 

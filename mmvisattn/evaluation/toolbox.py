@@ -13,6 +13,9 @@ from mmengine.registry import Registry
 
 from ..errors import UserError
 
+# What makes each class, by its name.
+REFINED: dict[str, Callable[[], type]] = {}
+
 
 def on_top_of(stock: str, registry: Registry) -> Callable[[type], type]:
     """Register a mixin, by its own name, as a subclass of another package's class.
@@ -31,13 +34,15 @@ def on_top_of(stock: str, registry: Registry) -> Callable[[type], type]:
                     f'mmvisattn.{mixin.__name__} refines {stock}, which is not there',
                     do=f'install {stock.partition(".")[0]}',
                 )
-            names = {'__module__': mixin.__module__, '__doc__': mixin.__doc__}
+            # Where pickle finds it: the package makes it when asked.
+            names = {'__module__': __package__, '__doc__': mixin.__doc__}
             return type(mixin.__name__, (mixin, base), names)
 
         def late() -> type:  # what a registry takes: a plain function
             return make()
 
         late.makes_class = True
+        REFINED[mixin.__name__] = make
         registry.register_module(name=mixin.__name__, module=late)
         return mixin
 

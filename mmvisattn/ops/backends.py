@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, did_you_mean
+from .tensors import without_autocast
 
 
 def _runs_everywhere(*args: object, **kwargs: object) -> None:
@@ -45,7 +46,7 @@ def precisely(definition: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def run(*args: object) -> Tensor:
         dtype = args[0].dtype
         precise = torch.promote_types(dtype, torch.float32)
-        with torch.autocast(args[0].device.type, enabled=False):
+        with without_autocast(args[0].device.type):
             out = definition(*(a.to(precise) if isinstance(a, Tensor) else a for a in args))
         return out.to(dtype)
 

@@ -16,17 +16,17 @@ def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     """`conv2d(x, weight, bias)` for a map (N, C, H, W) and a weight (O, C, 1, 1)."""
     # One thread multiplies matrices instead of asking oneDNN, which is up to twice as fast, unless
     # the convolution is dilated (use_mkldnn in PyTorch's Convolution.cpp). One tap cannot be.
-    return F.conv2d(x, weight, bias, dilation=2 if _left_to_one_thread(x, weight) else 1)
+    return F.conv2d(x, weight, bias, dilation=2 if _is_worth_asking(x, weight) else 1)
 
 
-def _left_to_one_thread(x: Tensor, weight: Tensor) -> bool:
-    if x.device.type != 'cpu' or x.dtype != torch.float32 or exporting():
+def _is_worth_asking(x: Tensor, weight: Tensor) -> bool:
+    if x.device.type != 'cpu' or x.dtype != torch.float32 or x.dim() != 4 or exporting():
         return False
     pixels = x.shape[0] * x.shape[2] * x.shape[3]
     worth = pixels >= LEAST_PIXELS and pixels * weight.numel() >= LEAST_MULTIPLY_ADDS
-    return worth and not torch.is_autocast_enabled('cpu') and _threads() == 1
+    return worth and not torch.is_autocast_enabled('cpu') and _is_left_to_one_thread()
 
 
 @torch.compiler.assume_constant_result
-def _threads() -> int:
-    return torch.get_num_threads()
+def _is_left_to_one_thread() -> bool:
+    return torch.get_num_threads() == 1 and torch.backends.mkldnn.is_available()

@@ -37,6 +37,16 @@ def expect_shape(name: str, tensor: Tensor | None, shape: Sequence[int | str]) -
         )
 
 
+def expect_dilation(dilation: int) -> None:
+    """Check the distance between the taps of a kernel.
+
+    Raises:
+        UserError: Less than 1.
+    """
+    if dilation < 1:
+        raise UserError('taps lie a pixel or more apart', expected='dilation >= 1', got=dilation)
+
+
 def memory_format(x: Tensor) -> torch.memory_format:
     """How a map (N, C, H, W) lies in memory; `contiguous_format` where both would be right."""
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():

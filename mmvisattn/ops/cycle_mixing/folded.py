@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ..cycle_fc.gather import Group, gather, gather_and_sum, groups_of, joined_columns
 from ..cycle_fc.offsets import period_offsets
-from ..tensors import as_products_take, memory_format
+from ..tensors import as_products_take, memory_format, without_autocast
 from .reweight import branch_weights
 
 
@@ -64,7 +64,7 @@ def cycle_mixing(
         pixels, total = gather_and_sum(picture, groups, precise)
     pixels = pixels.permute(0, 2, 3, 1)  # (N, H, W, K)
 
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device.type):
         ahead, away = zip(
             *(
                 _columns(weight.flatten(1).to(precise), *cycle)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import kernels, native
 from ..backends import Backend, Call, dispatch, precisely
-from ..tensors import expect_shape, exporting
+from ..tensors import expect_dilation, expect_shape, exporting
 from . import conv, naive, phases
 
 __all__ = ['depthwise_conv2d', 'why_not_native', 'why_not_phases']
@@ -61,14 +61,15 @@ def depthwise_conv2d(
         Map (N, C, H, W), in memory as `x`.
 
     Raises:
-        UserError: Shapes that do not fit together, or a backend that does not exist or cannot
-            run.
+        UserError: Shapes that do not fit together, a dilation below 1, or a backend that does not
+            exist or cannot run.
     """
     expect_shape('x', x, 'NCHW')
     n, c, h, w = x.shape
     k = weight.shape[-1]
     expect_shape('weight', weight, (c, 1, k, k))
     expect_shape('bias', bias, (c,))
+    expect_dilation(dilation)
     return dispatch(
         Call(
             'depthwise_conv2d',

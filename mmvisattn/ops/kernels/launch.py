@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ..tensors import exporting
+
 T = TypeVar('T')
 
 OLDEST = 3, 6
@@ -45,7 +47,7 @@ def why_not(*args: object) -> str | None:
     """Why Triton cannot compute a call with these arguments, or None if it can."""
     if UNUSABLE is not None:
         return UNUSABLE
-    if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export() or torch.jit.is_tracing():
+    if exporting():
         return 'an exported graph cannot hold a Triton kernel'
     device = args[0].device.type
     if device != ('cpu' if INTERPRETED else 'cuda'):

@@ -48,7 +48,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None, offsets: list[int])
     out = _map_like(x, outputs)
 
     def grid(meta: dict) -> tuple[int, int]:
-        return triton.cdiv(outputs, meta['OUTPUTS']), triton.cdiv(n * h * w, meta['PIXELS'])
+        return triton.cdiv(n * h * w, meta['PIXELS']), triton.cdiv(outputs, meta['OUTPUTS'])
 
     with torch.cuda.device_of(x):
         _product_kernel[grid](
@@ -67,7 +67,7 @@ def _input_gradient(gradient: Tensor, weight: Tensor, offsets: list[int]) -> Ten
 
     def grid(meta: dict) -> tuple[int, int]:
         blocks = triton.cdiv(triton.cdiv(c, period), meta['CHANNELS'])
-        return period * blocks, triton.cdiv(n * h * w, meta['PIXELS'])
+        return triton.cdiv(n * h * w, meta['PIXELS']), period * blocks
 
     with torch.cuda.device_of(gradient):
         _input_gradient_kernel[grid](
@@ -139,8 +139,9 @@ def _product_kernel(
     PIXELS: tl.constexpr, OUTPUTS: tl.constexpr,
 ):  # fmt: skip
     """Maps (N, H, W, C), `weight` (O, C)."""
-    pixel = tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)
-    output = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
+    # Pixels along the first axis of the grid: CUDA counts to 65,535 along the others.
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    output = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
     sums = tl.zeros([PIXELS, OUTPUTS], tl.float32)
     for first in range(0, channels, DEPTH):
         channel = first + tl.arange(0, DEPTH)
@@ -164,12 +165,12 @@ def _input_gradient_kernel(
 ):  # fmt: skip
     """Maps (N, H, W, C), `weight` (C, O). A program's channels have one offset, of residue `r`."""
     PERIOD: tl.constexpr = len(OFFSETS) // 2
-    r, block = tl.program_id(0) % PERIOD, tl.program_id(0) // PERIOD
+    r, block = tl.program_id(1) % PERIOD, tl.program_id(1) // PERIOD
     dy, dx = 0, 0
     for i in tl.static_range(PERIOD):
         dy = tl.where(r == i, OFFSETS[2 * i], dy)
         dx = tl.where(r == i, OFFSETS[2 * i + 1], dx)
-    pixel = tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)
+    pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     channel = r + PERIOD * (block * CHANNELS + tl.arange(0, CHANNELS))
     sums = tl.zeros([PIXELS, CHANNELS], tl.float32)
     for first in range(0, outputs, DEPTH):

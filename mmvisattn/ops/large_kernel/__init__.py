@@ -8,7 +8,7 @@ from torch import Tensor
 from .. import kernels, native
 from ..backends import Backend, Call, dispatch, precisely
 from ..depthwise import conv, phases, why_not_native, why_not_phases
-from ..tensors import expect_shape
+from ..tensors import expect_dilation, expect_shape
 from .composed import composed
 from .naive import large_kernel_attention as defined
 
@@ -62,8 +62,8 @@ def large_kernel_attention(
         Map (N, C, H, W).
 
     Raises:
-        UserError: Shapes that do not fit together, or a backend that does not exist or cannot
-            run.
+        UserError: Shapes that do not fit together, a dilation below 1, or a backend that does not
+            exist or cannot run.
     """
     expect_shape('x', x, 'NCHW')
     n, c, h, w = x.shape
@@ -74,6 +74,7 @@ def large_kernel_attention(
     expect_shape('dilated_bias', dilated_bias, (c,))
     expect_shape('pointwise_weight', pointwise_weight, (c, c, 1, 1))
     expect_shape('pointwise_bias', pointwise_bias, (c,))
+    expect_dilation(dilation)
     return dispatch(
         Call(
             'large_kernel_attention',

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...errors import UserError
+from .. import kernels
 from ..backends import Backend, Call, dispatch, precisely
 from ..tensors import expect_shape
 from .naive import local_attention as defined
@@ -12,7 +13,16 @@ from .strips import local_attention as by_strips
 
 __all__ = ['local_attention']
 
-BACKENDS = (Backend('strips', by_strips), Backend('naive', precisely(defined), by_request=True))
+BACKENDS = (
+    Backend(
+        'triton',
+        kernels.local_attention,
+        kernels.why_not_local_attention,
+        kernels.BY_REQUEST,
+    ),
+    Backend('strips', by_strips),
+    Backend('naive', precisely(defined), by_request=True),
+)
 
 
 def local_attention(

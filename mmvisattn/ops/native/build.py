@@ -59,8 +59,8 @@ def _built() -> ctypes.CDLL | str:
             return _loaded((*compiler, *FLAGS, '-fopenmp'))
         except NotBuilt:
             return _loaded((*compiler, *FLAGS))
-    except (NotBuilt, OSError, subprocess.SubprocessError) as error:
-        return str(error)
+    except Exception as error:  # whatever goes wrong, others compute the same
+        return str(error) or type(error).__name__
 
 
 def _compiler() -> list[str]:
@@ -84,35 +84,41 @@ def _loaded(command: tuple[str, ...]) -> ctypes.CDLL:
 def _loaded_from(folder: Path, name: str, command: tuple[str, ...]) -> ctypes.CDLL:
     file = folder / name
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with FileLock(f'{file}.lock', timeout=2 * SECONDS):
             if not file.exists():
                 _compile(command, file)
+    state = file.stat()
+    if state.st_uid not in (os.getuid(), 0) or state.st_mode & 0o022:
+        raise PermissionError(f'{file} may have been written by others')
     return ctypes.CDLL(str(file))
 
 
 def _compile(command: tuple[str, ...], file: Path) -> None:
-    unfinished = file.with_suffix(f'.{os.getpid()}')
-    run = subprocess.run(
-        [*command, str(SOURCE), '-o', str(unfinished)],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    if run.returncode:
-        unfinished.unlink(missing_ok=True)
-        raise NotBuilt(f'{shlex.join(command)} failed: {run.stderr.strip()[:500]}')
-    os.replace(unfinished, file)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        unfinished = Path(folder) / file.name
+        run = subprocess.run(
+            [*command, str(SOURCE), '-o', str(unfinished)],
+            capture_output=True,
+            text=True,
+            errors='replace',
+            timeout=SECONDS,
+        )
+        if run.returncode:
+            raise NotBuilt(f'{shlex.join(command)} failed: {run.stderr.strip()[:500]}')
+        unfinished.chmod(0o700)  # whatever the umask
+        os.replace(unfinished, file)
 
 
 def _cache_folder() -> Path:
-    return Path(os.environ.get('MMVISATTN_CACHE') or Path.home() / '.cache' / 'mmvisattn')
+    asked = os.environ.get('MMVISATTN_CACHE')
+    return Path(asked).expanduser() if asked else Path.home() / '.cache' / 'mmvisattn'
 
 
 def _key(command: tuple[str, ...]) -> str:
     """Differs wherever the built file could: source, compiler, flags and processor."""
     version = subprocess.run(
-        [*command, '--version'], capture_output=True, text=True, timeout=SECONDS
+        [*command, '--version'], capture_output=True, text=True, errors='replace', timeout=SECONDS
     )
     parts = [SOURCE.read_bytes(), repr(command).encode(), version.stdout.encode(), _processor()]
     return hashlib.sha256(b'\0'.join(parts)).hexdigest()[:16]

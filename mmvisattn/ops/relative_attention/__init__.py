@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...errors import UserError, did_you_mean
+from .. import kernels
 from ..backends import Backend, Call, dispatch, precisely
 from ..tensors import expect_shape
 from .chunks import relative_attention as by_chunks
@@ -12,7 +13,16 @@ from .naive import relative_attention as defined
 
 __all__ = ['relative_attention']
 
-BACKENDS = (Backend('chunks', by_chunks), Backend('naive', precisely(defined), by_request=True))
+BACKENDS = (
+    Backend(
+        'triton',
+        kernels.relative_attention,
+        kernels.why_not_relative_attention,
+        kernels.BY_REQUEST,
+    ),
+    Backend('chunks', by_chunks),
+    Backend('naive', precisely(defined), by_request=True),
+)
 POSITIONS = ('pre_softmax', 'post_softmax')
 
 

@@ -12,13 +12,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ...errors import UserError
 from ..tensors import as_products_take, memory_format
+from .attention import LOG2_E, LOWEST, attend, block, refuse_second_derivatives
 from .launch import PROGRAMS, channels_last, dot_precision
 
 TILE = 8
-# Queries or keys of a row that a program takes at once, at most.
-WIDEST = 64
+# Queries or keys of a row that a program takes at once, at most: what registers hold.
+WIDEST = 32
 
 
 def local_attention(
@@ -36,17 +36,13 @@ def local_attention(
     tensors = as_products_take(query, key, value, row_embedding, column_embedding)
     dtype = tensors[0].dtype
     *maps, row, column = (None if t is None else t.to(dtype) for t in tensors)
-    radius = reach(query, kernel_size)
+    # Nothing lies farther away than the end of the map.
+    radius = max(0, min(kernel_size // 2, max(query.shape[2:]) - 1))
     if row is not None:
         middle = kernel_size // 2
         row, column = (e[:, middle - radius : middle + radius + 1] for e in (row, column))
     out, _ = _attention(*maps, row, column, num_heads, radius, scale)
     return out.contiguous(memory_format=layout)
-
-
-def reach(x: Tensor, kernel_size: int) -> int:
-    """How far a query of the map sees to either side: nothing lies farther away than its end."""
-    return max(0, min(kernel_size // 2, max(x.shape[2:]) - 1))
 
 
 @torch.library.custom_op('mmvisattn::triton_local_attention', mutates_args=())
@@ -76,7 +72,7 @@ def _attention(
         Map (N, Cv, H, W), channels-last; logarithms to base 2 of the sums (N, H, W, num_heads).
     """
     maps = _Maps(query, key, value, row_embedding, column_embedding, num_heads, radius)
-    out = torch.empty_like(maps.value, memory_format=torch.channels_last)
+    (out,) = _maps_like(value)
     sums = _per_head(query, num_heads)
     with torch.cuda.device_of(query):
         _attention_kernel[(maps.tiles * num_heads,)](
@@ -106,9 +102,7 @@ def _gradients(
     """
     maps = _Maps(query, key, value, row_embedding, column_embedding, num_heads, radius)
     gradient, out = channels_last(gradient), channels_last(out)
-    grad_query, grad_key, grad_value = (
-        query.new_empty(0) if x is None else torch.empty_like(x) for x in maps.tensors[:3]
-    )
+    grad_query, grad_key, grad_value = _maps_like(query, key, value)
     means = _per_head(query, num_heads)
     chunks = max(1, min(maps.tiles, 8 * PROGRAMS // num_heads))
     table = 0 if row_embedding is None else row_embedding[0].numel()
@@ -134,36 +128,35 @@ class _Maps:
 
     def __init__(self, query, key, value, row_embedding, column_embedding, num_heads, radius):
         n, channels, height, width = query.shape
-        self.value = channels_last(value)
+        maps, embeddings = (query, key, value), (row_embedding, column_embedding)
         self.tensors = (
-            channels_last(query),
-            None if key is None else channels_last(key),
-            self.value,
-            None if row_embedding is None else row_embedding.contiguous(),
-            None if column_embedding is None else column_embedding.contiguous(),
+            *(None if x is None else channels_last(x) for x in maps),
+            *(None if e is None else e.contiguous() for e in embeddings),
         )
         self.sizes = height, width, num_heads
         self.tiles = n * triton.cdiv(height, TILE) * triton.cdiv(width, TILE)
         d, dv = channels // num_heads, value.shape[1] // num_heads
         self.constants = dict(
-            RADIUS=radius, D=d, DV=dv, BLOCK=_block(d), BLOCK_V=_block(dv),
-            OFFSETS=_block(2 * radius + 1), COLUMNS=min(WIDEST, _block(TILE + 2 * radius)),
-            SIDE=TILE, PRECISION=dot_precision(),
+            RADIUS=radius, D=d, DV=dv, BLOCK=block(d), BLOCK_V=block(dv),
+            OFFSETS=block(2 * radius + 1), COLUMNS=min(WIDEST, block(TILE + 2 * radius)),
+            SIDE=TILE, PRECISION=dot_precision(), num_warps=4 if max(d, dv) <= 64 else 8,
+            num_stages=2 if query.dtype == torch.float32 else 3,
         )  # fmt: skip
 
 
-def _block(size: int) -> int:
-    """What `tl.dot` takes for so many rows or columns."""
-    return max(16, triton.next_power_of_2(size))
+def _maps_like(*maps: Tensor | None) -> list[Tensor]:
+    """Memory for maps like these, channels-last; none for None."""
+    return [
+        maps[0].new_empty(0)
+        if x is None
+        else torch.empty_like(x, memory_format=torch.channels_last)
+        for x in maps
+    ]
 
 
 def _per_head(x: Tensor, num_heads: int) -> Tensor:
     n, _, h, w = x.shape
     return x.new_empty(n, h, w, num_heads, dtype=torch.float32)
-
-
-LOG2_E = tl.constexpr(1.4426950408889634)
-LOWEST = tl.constexpr(-3.4e38)
 
 
 @triton.jit
@@ -269,13 +262,8 @@ def _attention_kernel(
                 row = tl.sum(tl.where(step == down[:, None], rows, 0), 1)[:, None]
                 logits += row + column
             logits = _where_seen(logits, seen_x, seen_y, scale)
-            before, largest = largest, tl.maximum(largest, tl.max(logits, 1))
-            weights = tl.exp2(logits - largest[:, None])
-            shrink = tl.exp2(before - largest)
-            total = total * shrink + tl.sum(weights, 1)
             v = _pixels(value, there, key_x < width, head, heads, DV, BLOCK_V)
-            attended *= shrink[:, None]
-            attended = tl.dot(weights.to(v.dtype), v, attended, input_precision=PRECISION)
+            largest, total, attended = attend(logits, v, largest, total, attended, PRECISION)
     total = tl.where(exists, total, 1)  # none of the others needs to see a key
     _store(out, attended / total[:, None], pixel, exists, head, heads, DV)
     tl.store(sums + pixel * heads + head, largest + tl.log2(total), exists)
@@ -424,24 +412,20 @@ def _key_gradient_kernel(
 
 @_attention.register_fake
 def _(query, key, value, row_embedding, column_embedding, num_heads, radius, scale):
-    out = torch.empty_like(value, memory_format=torch.channels_last)
-    return out, _per_head(query, num_heads)
+    return *_maps_like(value), _per_head(query, num_heads)
 
 
 @_gradients.register_fake
 def _(gradient, query, key, value, row_embedding, column_embedding, *args):
-    maps = (
-        query.new_empty(0) if x is None else torch.empty_like(x, memory_format=torch.channels_last)
-        for x in (query, key, value)
-    )
     tables = (
         query.new_empty(0 if e is None else e.shape) for e in (row_embedding, column_embedding)
     )
-    return *maps, *tables
+    return *_maps_like(query, key, value), *tables
 
 
 def _keep(ctx: object, inputs: tuple, output: tuple) -> None:
     *tensors, ctx.num_heads, ctx.radius, ctx.scale = inputs
+    ctx.set_materialize_grads(False)  # nothing differentiates the sums
     ctx.save_for_backward(*tensors, *output)
 
 
@@ -452,12 +436,5 @@ def _backward(ctx: object, gradient: Tensor, _: Tensor) -> tuple:
     return *kept, None, None, None
 
 
-def _refuse(ctx: object, *gradients: Tensor) -> None:
-    raise UserError(
-        "local_attention's Triton kernels have no second derivatives",
-        do="take backend='strips' for gradients of gradients",
-    )
-
-
 _attention.register_autograd(_backward, setup_context=_keep)
-_gradients.register_autograd(_refuse)
+refuse_second_derivatives(_gradients, 'local_attention', 'strips')
