@@ -67,10 +67,13 @@ def cut(cfg):
     """Make pictures, networks and batches small, in place."""
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[name].update(batch_size=2, num_workers=0, persistent_workers=False)
+        cfg[name].dataset.serialize_data = False  # it collects garbage for half a second
         replace(cfg[name], SMALL)
     replace(cfg.model.get('data_preprocessor', {}), SMALL)
     replace(cfg.model.get('head', {}).get('decoder', {}), SMALL)
     replace(cfg.model, FEW)
+    if cfg.model.get('neck', {}).get('type', '').endswith('FPN'):
+        thin(cfg.model)
     backbone = cfg.model.backbone
     backbone.init_cfg = None
     if backbone.type.startswith('mmvisattn.'):
@@ -94,6 +97,22 @@ def replace(part, values):
                 part[key] = values[key][1] if pair and isinstance(value, int) else values[key]
             else:
                 replace(value, values)
+
+
+WIDTHS = ('in_channels', 'out_channels', 'feat_channels', 'conv_out_channels', 'inner_channels')
+
+
+def thin(part):
+    """Give a pyramid of 256 channels, and the heads that read it, a quarter."""
+    if isinstance(part, (list, tuple)):
+        for child in part:
+            thin(child)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key in WIDTHS and value in (256, [256] * 4):
+                part[key] = 64 if value == 256 else [64] * 4
+            elif key != 'backbone':
+                thin(value)
 
 
 # Nothing is found with much confidence after a step, so take a little of anything.
