@@ -72,7 +72,7 @@ def cut(cfg):
     replace(cfg.model.get('data_preprocessor', {}), SMALL)
     replace(cfg.model.get('head', {}).get('decoder', {}), SMALL)
     replace(cfg.model, FEW)
-    if cfg.model.get('neck', {}).get('type', '').endswith('FPN'):
+    if (cfg.model.get('neck') or {}).get('type', '').endswith('FPN'):
         thin(cfg.model)
     backbone = cfg.model.backbone
     backbone.init_cfg = None

@@ -8,7 +8,7 @@ and wider peaks, which are learnt sooner.
 _base_ = './simple_baseline_256x192_coco.py'
 
 data_root = 'data/demo_pose'
-max_iters = 700
+max_iters = 1000
 codec = dict(input_size=(96, 128), sigma=3)
 
 # The map before the last is as large here as the last one of the COCO recipe, and so are the
