@@ -7,7 +7,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
 from ..tensors import memory_format
 from .build import library
@@ -75,16 +74,6 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, before: int
 @_weight_gradient.register_fake
 def _(x: Tensor, grad: Tensor, k: int, dilation: int, before: int) -> Tensor:
     return x.new_empty(k * k + 1, x.shape[1])
-
-
-@register_flop_formula(torch.ops.mmvisattn.native_depthwise_conv2d)
-def _flops(x: torch.Size, weight: torch.Size, *args: object, **kwargs: object) -> int:
-    return 2 * math.prod(x) * weight[-1] ** 2
-
-
-@register_flop_formula(torch.ops.mmvisattn.native_depthwise_conv2d_weight_gradient)
-def _(x: torch.Size, grad: torch.Size, k: int, *args: object, **kwargs: object) -> int:
-    return 2 * math.prod(x) * k**2
 
 
 def _input_gradient(grad: Tensor, weight: Tensor, dilation: int, before: int) -> Tensor:
