@@ -30,7 +30,7 @@ help:
 	@echo '               TASK=detection|instance|panoptic|pose|classification: others'
 	@echo 'make test      install, then lint and run the tests, two at a time'
 	@echo 'make test-all  the same with the slow tests'
-	@echo 'make bench     install, then measure a little of everything (10 minutes, one core)'
+	@echo 'make bench     install, then measure a little of everything, on one core'
 	@echo 'make format    format the code'
 	@echo 'make clean     remove what builds and tests left, no data or results'
 
