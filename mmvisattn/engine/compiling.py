@@ -12,10 +12,9 @@ from torch import _dynamo, nn
 from ..errors import UserError
 
 PARTS = ('backbone', 'neck')
-# Detectors pad a batch to its largest picture, in steps of 32: COCO at 800 x 1333 has some fifty
-# such sizes, and some fourteen in steps of 128.
+# Detectors pad a batch to its largest picture, in steps of 32: many sizes. Longer steps leave few.
 SIZE_STEP = 128
-# Graphs of one part: PyTorch's 8 are fewer than those sizes, in training and in validation.
+# Graphs of one part: PyTorch's 8 may be fewer than those sizes, in training and in validation.
 GRAPH_LIMIT = 32
 
 

@@ -12,5 +12,5 @@ def branch_weights(
     """(N, C), the mean of the branches' sum, to (3, N, C): two layers and a softmax."""
     logits = F.linear(F.gelu(F.linear(mean, fc1_weight, fc1_bias)), fc2_weight, fc2_bias)
     weights = logits.unflatten(1, (-1, 3)).softmax(-1)
-    # Side by side in memory: a product with every third number takes eight times as long.
+    # Side by side in memory: a product with every third number takes several times as long.
     return weights.movedim(-1, 0).contiguous()
