@@ -1,5 +1,6 @@
 """What the tests share: small data sets, and the tools run as a user runs them."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import utils as config_utils
 from mmengine.visualization import Visualizer
 
 from mmvisattn.datasets.demo import make_data
@@ -18,6 +20,8 @@ DEMO_CONFIG = 'configs/upernet_van_b0_demo.py'
 THREADS = 1 if 'PYTEST_XDIST_WORKER' in os.environ else 2
 os.environ['OMP_NUM_THREADS'] = str(THREADS)
 torch.set_num_threads(THREADS)
+# MMEngine reads all metafiles of a library for each of its configs: half a second.
+config_utils._get_cfg_metainfo = functools.cache(config_utils._get_cfg_metainfo)
 
 
 @pytest.fixture(autouse=True)

@@ -4,30 +4,46 @@ The interpreter must be chosen before Triton is imported. So this file runs itse
 process where it is: there the tests of `proof` compute small maps on the CPU.
 """
 
+import importlib
 import re
 import sys
 
+import kernel_cases
 import pytest
 import torch
 from conftest import run
-from torch.nn import functional as F
+from kernel_cases import (
+    DEVICE,
+    INTERPRETED,
+    OPERATORS,
+    PRODUCTS,
+    PROOFS,
+    at,
+    cycle,
+    depthwise,
+    large_kernel,
+    local,
+    relative,
+    results,
+)
 from torch.utils.checkpoint import checkpoint
 
+from mmvisattn.errors import UserError
 from mmvisattn.ops import (
     counting,
     cycle_fc,
-    cycle_offsets,
     explain,
     kernels,
     large_kernel_attention,
+    local_attention,
+    relative_attention,
 )
-from mmvisattn.ops.depthwise import naive
 from mmvisattn.ops.kernels import launch
 
-INTERPRETED = launch.INTERPRETED
-DEVICE = 'cpu' if INTERPRETED else 'cuda'
+VERDICT = 'can run, not preferred' if kernels.BY_REQUEST else 'chosen'
 needs_triton = pytest.mark.skipif(launch.UNUSABLE is not None, reason=str(launch.UNUSABLE))
 once = pytest.mark.skipif(INTERPRETED, reason='shown by the process that started the interpreter')
+operators = pytest.mark.parametrize('operator', OPERATORS)
 
 
 def proof(test):
@@ -35,147 +51,41 @@ def proof(test):
     return test if INTERPRETED else pytest.mark.gpu(test)
 
 
-# (N, C, H, W): maps below the kernel, odd ones, no batch; channels of one block and of several.
-SMALL = [(3, 6, 7, 10), (1, 3, 1, 1), (1, 5, 2, 3), (0, 4, 3, 3)]
-LARGE = [(4, 64, 128, 128), (4, 320, 32, 32), (3, 70, 45, 37), (16, 512, 16, 16)]
-sizes = pytest.mark.parametrize('size', SMALL if INTERPRETED else SMALL + LARGE, ids=str)
-SIZE = (2, 3, 4, 5) if INTERPRETED else LARGE[2]
-# (k, dilation): of VAN, an even one whose padding is odd, one pixel.
-KERNELS = [(7, 3), (5, 1), (4, 3), (1, 1)]
-CYCLES = [((1, 3), 'released'), ((7, 1), 'released'), ((3, 3), 'paper'), ((1, 16), 'released')]
-
-
-def depthwise(size, k=3, dilation=2):
-    """The fast function, its definition, the same in stock PyTorch, and their tensors."""
-    n, c, h, w = size
-    reach = dilation * (k - 1)
-    padding = (reach // 2, reach - reach // 2) * 2
-
-    def stock(x, weight, bias):
-        return F.conv2d(F.pad(x, padding), weight, bias, 1, 0, dilation, groups=c)
-
-    return (
-        lambda *tensors: kernels.depthwise_conv2d(*tensors, dilation),
-        lambda *tensors: naive.depthwise_conv2d(*tensors, dilation),
-        stock,
-        normal(dict(x=size, weight=(c, 1, k, k), bias=(c,))),
-    )
-
-
-def cycle(size, step_size=(1, 3), order='released'):
-    n, c, h, w = size
-    options = dict(step_size=step_size, order=order)
-    offsets = cycle_offsets(c, step_size, order).tolist()
-    reach = max(step_size) // 2
-
-    def stock(x, weight, bias):
-        padded = F.pad(x, [reach] * 4)
-        shifted = [
-            padded[:, channel, reach + dy :, reach + dx :][:, :h, :w]
-            for channel, (dy, dx) in enumerate(offsets)
-        ]
-        return F.conv2d(torch.stack(shifted, 1), weight, bias)
-
-    return (
-        lambda *tensors: cycle_fc(*tensors, **options, backend='triton'),
-        lambda *tensors: cycle_fc(*tensors, **options, backend='naive'),
-        stock,
-        normal(dict(x=size, weight=(c + 3, c, 1, 1), bias=(c + 3,))),
-    )
-
-
-def large_kernel(size, k0=2, k1=3):
-    n, c, h, w = size
-    shapes = dict(
-        x=size, depthwise_weight=(c, 1, k0, k0), depthwise_bias=(c,),
-        dilated_weight=(c, 1, k1, k1), dilated_bias=(c,),
-        pointwise_weight=(c, c, 1, 1), pointwise_bias=(c,),
-    )  # fmt: skip
-
-    def stock(x, *weights):
-        first, first_bias, second, second_bias, third, third_bias = weights
-        gate = F.conv2d(x, first, first_bias, padding='same', groups=c)
-        gate = F.conv2d(gate, second, second_bias, padding='same', dilation=3, groups=c)
-        return x * F.conv2d(gate, third, third_bias)
-
-    return (
-        lambda *tensors: large_kernel_attention(*tensors, backend='triton'),
-        lambda *tensors: large_kernel_attention(*tensors, backend='naive'),
-        stock,
-        normal(shapes),
-    )
-
-
-operators = pytest.mark.parametrize('operator', [depthwise, cycle, large_kernel])
-
-
-def normal(shapes):
-    """Random tensors; weights so small that outputs are about one."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: torch.randn(shape, generator=generator, dtype=torch.float64)
-        / (max(1, shape[1:].numel()) ** 0.5 if 'weight' in name else 1)
-        for name, shape in ((name, torch.Size(shape)) for name, shape in shapes.items())
-    }
-
-
-def at(tensors, dtype=torch.float32):
-    """Copies on the device that need gradients, rounded to float32 at least."""
-    return [t.float().to(DEVICE, dtype).requires_grad_() for t in tensors.values()]
-
-
-def results(function, tensors):
-    """The output, and the gradients of what needs one for a fixed gradient of the output."""
-    out = function(*tensors)
-    gradient = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
-    wanted = [t for t in tensors if t.requires_grad]
-    return [out.detach(), *torch.autograd.grad(out, wanted, gradient, materialize_grads=True)]
-
-
-def assert_equal_sums(found, expected):
-    """Equal but for the order of float32 sums: 1e-5 of the largest number among the results."""
+def assert_equal_sums(found, expected, least=0):
+    """Equal but for the order of float32 sums: 1e-5 of the largest number, of `least` at least."""
     for one, other in zip(found, expected, strict=True):
         largest = other.abs().max().item() if other.numel() else 0
         torch.testing.assert_close(
-            one.double(), other.double(), rtol=0, atol=1e-5 * largest, check_stride=False
+            one.double(),
+            other.double(),
+            rtol=0,
+            atol=1e-5 * max(least, largest),
+            check_stride=False,
         )
+
+
+def assert_same_bits(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, check_stride=False)
 
 
 # ---- what the kernels compute
 
 
-def is_the_definition(operator, *args):
-    fast, definition, _, tensors = operator(*args)
-    tensors = at(tensors)
+@proof
+@pytest.mark.parametrize(
+    ('operator', 'args'),
+    [
+        pytest.param(operator, args, id='-'.join([operator.__name__, *map(str, args)]))
+        for operator in OPERATORS
+        for args in PROOFS[operator]
+    ],
+)
+def test_kernels_compute_the_definition(operator, args):
+    case = operator(*args)
+    tensors = at(case.tensors)
     # The definition of large sums is float64, which no kernel computes.
     exact = [t.detach().double().requires_grad_() for t in tensors]
-    assert_equal_sums(results(fast, tensors), results(definition, exact))
-
-
-@proof
-@sizes
-@pytest.mark.parametrize(('k', 'dilation'), KERNELS)
-def test_depthwise_convolution_is_its_definition(size, k, dilation):
-    is_the_definition(depthwise, size, k, dilation)
-
-
-@proof
-@sizes
-@pytest.mark.parametrize(('step_size', 'order'), CYCLES)
-def test_cycle_fc_is_its_definition(size, step_size, order):
-    is_the_definition(cycle, size, step_size, order)
-
-
-@proof
-@sizes
-def test_large_kernel_attention_is_its_definition(size):
-    is_the_definition(large_kernel, size, 5, 7)
-
-
-@proof
-@pytest.mark.parametrize('operator', [depthwise, cycle])
-def test_several_blocks_of_channels_and_pixels(operator):
-    is_the_definition(operator, (1, 67, 9, 11), *((2, 1) if operator is depthwise else ()))
+    assert_equal_sums(results(case.fast, tensors), results(case.by('naive'), exact), case.least)
 
 
 @proof
@@ -185,20 +95,20 @@ def test_several_blocks_of_channels_and_pixels(operator):
 def test_half_precision_is_as_good_as_stock_torch(operator, dtype, autocast):
     """The error against float64, in value and every gradient, is at most twice stock PyTorch's."""
     cut = INTERPRETED and dtype == torch.bfloat16
-    if cut and operator is cycle:
+    if cut and operator in PRODUCTS:
         pytest.skip('the interpreter multiplies the integers that hold bfloat16')
-    fast, _, stock, tensors = operator(SIZE)
-    exact = at(tensors, torch.float64)
+    case = operator()
+    exact = at(case.tensors, torch.float64)
     if not autocast:
         exact = [t.detach().to(dtype).double().requires_grad_() for t in exact]
-    truth = results(stock, exact)
+    truth = results(case.stock, exact)
     halves = [t.detach().to(torch.float32 if autocast else dtype).requires_grad_() for t in exact]
     with torch.autocast(DEVICE, dtype, enabled=autocast):
-        ours, others = results(fast, halves), results(stock, halves)
+        ours, others = results(case.fast, halves), results(case.stock, halves)
     for one, other, true in zip(ours, others, truth, strict=True):
         assert one.dtype == other.dtype
         error, allowed = ((r.double() - true).square().mean().sqrt() for r in (one, other))
-        # Three numbers may all round luckily: one rounding of each is always allowed.
+        # Few numbers may all round luckily: one rounding of each is always allowed.
         rounding = torch.finfo(dtype).eps * true.square().mean().sqrt()
         # The interpreter cuts bfloat16 off where a GPU rounds: twice the error again.
         assert error <= (4 if cut else 2) * allowed + rounding
@@ -208,63 +118,87 @@ def test_half_precision_is_as_good_as_stock_torch(operator, dtype, autocast):
 @proof
 @operators
 def test_memory_layout_is_kept_and_changes_nothing(operator):
-    fast, _, _, tensors = operator(SIZE)
-    x, *weights = at(tensors)
-    expected = results(fast, [x, *weights])
+    case = operator()
+    tensors = at(case.tensors)
+    expected = results(case.fast, tensors)
     assert expected[0].is_contiguous()
-    last = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    found = results(fast, [last, *weights])
-    assert found[0].is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0, check_stride=False)
-    wider = torch.cat([x, x], 3).detach()[..., : x.shape[3]]
-    strided = [t.detach().repeat_interleave(2, 0)[::2] for t in weights]
-    found = results(fast, [t.requires_grad_() for t in (wider, *strided)])
-    torch.testing.assert_close(found, expected, rtol=0, atol=0, check_stride=False)
+
+    def laid_out(turn):
+        return [turn(t.detach()).requires_grad_() for t in tensors]
+
+    turned = laid_out(lambda t: t.movedim(-1, 0).contiguous().movedim(0, -1))
+    every_second = laid_out(lambda t: t.repeat_interleave(2, -1)[..., ::2])
+    assert not every_second[0].is_contiguous()
+    for others in (turned, every_second):
+        assert_same_bits(results(case.fast, others), expected)
+    if case.maps:
+        last = [
+            t.contiguous(memory_format=torch.channels_last) if name in case.maps else t
+            for name, t in zip(case.tensors, laid_out(torch.clone), strict=True)
+        ]
+        found = results(case.fast, [t.detach().requires_grad_() for t in last])
+        assert found[0].is_contiguous(memory_format=torch.channels_last)
+        assert_same_bits(found, expected)
 
 
 @proof
 @operators
 def test_only_what_needs_a_gradient_gets_one(operator):
-    fast, _, _, tensors = operator(SIZE)
-    tensors = at(tensors)
-    expected = results(fast, tensors)
+    case = operator()
+    tensors = at(case.tensors)
+    expected = results(case.fast, tensors)
     for i, wanted in enumerate(tensors):
         alone = [t.detach().requires_grad_(t is wanted) for t in tensors]
-        torch.testing.assert_close(results(fast, alone)[1], expected[1 + i], rtol=0, atol=0)
+        assert_same_bits(results(case.fast, alone)[1], expected[1 + i])
     with torch.no_grad():
-        torch.testing.assert_close(fast(*tensors), expected[0], rtol=0, atol=0)
+        assert_same_bits(case.fast(*tensors), expected[0])
 
 
 @proof
-@operators
+@pytest.mark.parametrize('operator', [depthwise, cycle, large_kernel])
 def test_biases_can_be_left_out(operator):
-    fast, _, _, tensors = operator(SIZE)
-    arguments = {name: t.to(DEVICE).float() for name, t in tensors.items()}
+    case = operator()
+    arguments = {name: t.to(DEVICE).float() for name, t in case.tensors.items()}
     zero = [t.zero_() if 'bias' in name else t for name, t in arguments.items()]
     without = [None if 'bias' in name else t for name, t in arguments.items()]
-    torch.testing.assert_close(fast(*without), fast(*zero), rtol=0, atol=0)
+    assert_same_bits(case.fast(*without), case.fast(*zero))
 
 
 @proof
 @operators
 def test_checkpoint_and_compile_change_nothing(operator):
-    fast, _, _, tensors = operator(SIZE)
-    tensors = at(tensors)
-    expected = results(fast, tensors)
-    again = results(lambda *args: checkpoint(fast, *args, use_reentrant=False), tensors)
-    torch.testing.assert_close(again, expected, rtol=0, atol=0)
+    case = operator()
+    tensors = at(case.tensors)
+    expected = results(case.fast, tensors)
+    again = results(lambda *args: checkpoint(case.fast, *args, use_reentrant=False), tensors)
+    assert_same_bits(again, expected)
     torch._dynamo.reset()
     backend = 'aot_eager' if INTERPRETED else 'inductor'
-    compiled = results(torch.compile(fast, backend=backend, fullgraph=True), tensors)
-    assert_equal_sums(compiled, expected)
+    compiled = results(torch.compile(case.fast, backend=backend, fullgraph=True), tensors)
+    assert_equal_sums(compiled, expected, case.least)
+
+
+@proof
+@operators
+def test_export_takes_another_backend(operator):
+    case = operator()
+    tensors = [t.detach() for t in at(case.tensors)]
+
+    class Network(torch.nn.Module):
+        def forward(self, *tensors):
+            return case.by(None)(*tensors)
+
+    exported = torch.export.export(Network(), tuple(tensors))
+    assert 'triton' not in str(exported.graph)
+    assert_equal_sums([exported.module()(*tensors)], [case.fast(*tensors)], case.least)
 
 
 @proof
 @pytest.mark.parametrize('operator', [depthwise, cycle])
 def test_second_derivatives(operator):
     """By gradients of gradients, and by the same of stock PyTorch in double precision."""
-    fast, _, stock, tensors = operator((1, 3, 3, 4), *((3, 1) if operator is depthwise else ()))
-    tensors = at(tensors)
+    case = operator((1, 3, 3, 4), *((3, 1) if operator is depthwise else ()))
+    tensors = at(case.tensors)
 
     def second(function, tensors):
         out = function(*tensors)
@@ -274,49 +208,63 @@ def test_second_derivatives(operator):
         return torch.autograd.grad(sum(f.pow(3).sum() for f in first), [*tensors[:2], gradient])
 
     exact = [t.detach().double().requires_grad_() for t in tensors]
-    assert_equal_sums(second(fast, tensors), second(stock, exact))
+    assert_equal_sums(second(case.fast, tensors), second(case.stock, exact))
+
+
+@proof
+@pytest.mark.parametrize('operator', [local, relative])
+def test_second_derivatives_are_refused(operator):
+    case = operator()
+    tensors = at(case.tensors)
+    first = torch.autograd.grad(case.fast(*tensors).square().sum(), tensors, create_graph=True)
+    with pytest.raises(UserError, match='no second derivatives'):
+        first[0].sum().backward()
 
 
 @proof
 def test_operators_keep_the_contract_of_torch_library():
     """Schemas, fake kernels (shapes, strides, dtypes) and autograd, as PyTorch checks them."""
-    from mmvisattn.ops.kernels import depthwise as by_taps
-    from mmvisattn.ops.kernels import shifted_product as by_shifts
-
-    x, out, taps, weight = (
-        torch.randn(shape, device=DEVICE, requires_grad=True)
-        for shape in [(2, 3, 4, 5), (2, 4, 4, 5), (3, 1, 3, 3), (4, 3)]
-    )
-    kernel, offsets = [3, 1], [0, 0, 0, 1]
-    for operator, *args in [
-        (by_taps._convolution, x, taps, None, kernel),
-        (by_taps._input_gradient, x, taps, kernel),
-        (by_taps._weight_gradient, x, x, kernel),
-        (by_shifts._product, x, weight, None, offsets),
-        (by_shifts._input_gradient, out, weight, offsets),
-        (by_shifts._weight_gradient, out, x, offsets),
-    ]:
-        torch.library.opcheck(operator, tuple(args))
+    for operator, args, checks in kernel_cases.contracts():
+        torch.library.opcheck(operator, args, test_utils=checks)
 
 
 @proof
 @operators
 def test_same_bits_twice(operator):
-    fast, _, _, tensors = operator(SIZE)
-    tensors = at(tensors)
-    torch.testing.assert_close(results(fast, tensors), results(fast, tensors), rtol=0, atol=0)
+    case = operator()
+    tensors = at(case.tensors)
+    assert_same_bits(results(case.fast, tensors), results(case.fast, tensors))
 
 
 @proof
-@pytest.mark.parametrize('operator', [cycle_fc, large_kernel_attention])
+@operators
 def test_triton_is_preferred_where_it_is_trusted_and_counted(operator):
-    case = cycle if operator is cycle_fc else large_kernel
-    arguments = [t.to(DEVICE).float() for t in case(SIZE)[3].values()]
-    verdict = 'can run, not preferred' if kernels.BY_REQUEST else 'chosen'
-    assert explain(operator, *arguments)['triton'] == verdict
+    case = operator()
+    tensors = at(case.tensors)
+    assert explain(case.by(None), *tensors)['triton'] == VERDICT
     with counting() as multiply_adds:
-        operator(*arguments)
-    assert multiply_adds[operator.__name__] > 0
+        case.by(None)(*tensors)
+    assert multiply_adds[case.name] > 0
+
+
+def peak_memory(case):
+    tensors = at(case.tensors)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    results(case.fast, tensors)
+    return torch.cuda.max_memory_allocated() - before
+
+
+@pytest.mark.gpu
+def test_memory_of_local_attention_does_not_grow_with_the_square():
+    # Partial sums of the embeddings' gradients are all that grows.
+    assert peak_memory(local((4, 56, 56), 15)) < 1.3 * peak_memory(local((4, 56, 56), 3))
+
+
+@pytest.mark.gpu
+def test_memory_of_relative_attention_grows_as_tokens_do():
+    # Four times the tokens; the sums of offsets grow as the table, and all else as the tokens.
+    assert peak_memory(relative((1, 112, 112))) < 4.4 * peak_memory(relative((1, 56, 56)))
 
 
 # ---- without a GPU
@@ -328,7 +276,7 @@ def test_interpreter_agrees():
     command = [sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:xdist', __file__]
     done = run(*command, env=dict(TRITON_INTERPRET='1', MMVISATTN_TRITON='1'))
     assert done.returncode == 0, done.tail
-    assert int(re.search(r'(\d+) passed', done.output)[1]) > 50
+    assert int(re.search(r'(\d+) passed', done.output)[1]) > 100
 
 
 def maps(dtype=torch.float32, device='cpu'):
@@ -336,15 +284,41 @@ def maps(dtype=torch.float32, device='cpu'):
     return [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
 
 
+def reason_local(device='cpu', d=4, kernel_size=3):
+    x = torch.zeros(1, d, 4, 4, device=device)
+    return explain(local_attention, x, x, x, kernel_size=kernel_size, num_heads=1)['triton']
+
+
+def reason_relative(device='cpu', d=4, table=True, **options):
+    x = torch.zeros(1, 1, 6, d, device=device)
+    bias = torch.zeros(1, 3, 5, device=device) if table else None
+    return explain(relative_attention, x, x, x, bias, size=(2, 3), **options)['triton']
+
+
+def reason_large_kernel(device='cpu'):
+    return explain(large_kernel_attention, *maps(device=device))['triton']
+
+
+@once
+@needs_triton
+@pytest.mark.parametrize('reason', [reason_large_kernel, reason_local, reason_relative])
+def test_kernels_are_for_cuda_devices(reason):
+    assert reason() == 'it is for CUDA devices, and x is on cpu'
+    assert 'x is on meta' in reason(device='meta')
+
+
 @once
 @needs_triton
 def test_reasons_not_to_run():
-    assert explain(large_kernel_attention, *maps())['triton'] == (
-        'it is for CUDA devices, and x is on cpu'
-    )
-    assert 'x is on meta' in explain(large_kernel_attention, *maps(device='meta'))['triton']
     x, weight = torch.zeros(1, 17, 2, 2), torch.zeros(3, 17, 1, 1)
     assert '16 at most' in explain(cycle_fc, x, weight, None, (1, 17))['triton']
+    assert '31 at most' in reason_local(kernel_size=33)
+    for reason in (reason_local, reason_relative):
+        assert '256 bytes at most' in reason(d=65)
+        with torch.autocast('cpu', torch.bfloat16):
+            assert '256 bytes' not in reason(d=65)
+    assert 'PyTorch itself' in reason_relative(table=False)
+    assert 'before the softmax' in reason_relative(position='post_softmax')
 
 
 @needs_triton
@@ -354,6 +328,10 @@ def test_reasons_not_to_run_on_its_own_device(monkeypatch):
     assert 'not torch.float64' in launch.why_not(*maps(torch.float64))
     assert 'not torch.float64' in launch.why_not(maps()[0], *maps(torch.float64))
     assert '32 bits' in launch.why_not(torch.zeros(1).expand(2**31))
+    x, e = torch.zeros(1, 4, 3, 3), torch.zeros(1, 3, 2, dtype=torch.float64)
+    options = dict(kernel_size=3, num_heads=1)
+    assert explain(local_attention, x, x, x, **options)['triton'] == VERDICT
+    assert 'not torch.float64' in explain(local_attention, x, x, x, e, e, **options)['triton']
     reasons = []
     torch.jit.trace(lambda x: (reasons.append(launch.why_not(x)), x + 1)[1], torch.zeros(1))
     assert 'exported graph' in reasons[0]
@@ -386,54 +364,56 @@ def test_operators_need_no_triton():
     ]
 
 
-COMPILE = """
-from triton import JITFunction, compile
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from mmvisattn.ops.kernels import depthwise, shifted_product
+INTEGERS = {
+    *('batch', 'channels', 'chunks', 'heads', 'height', 'outputs', 'pixels', 'tiles', 'tokens'),
+    'width',
+}
+OPTIONS = 'num_warps', 'num_stages'
 
-def assembly(kernel, capability, dtype, **constants):
+
+def compiled(name, capability, dtype, constants):
+    """What Triton makes of a kernel, for a GPU that need not be there."""
+    from triton import JITFunction, compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    module, name = name.split('.')
+    kernel = getattr(importlib.import_module(f'mmvisattn.ops.kernels.{module}'), name)
+    kernel = kernel if isinstance(kernel, JITFunction) else kernel.fn  # without autotuning
     types, aligned = {}, {}
-    for i, name in enumerate(kernel.arg_names):
-        pointer = name in ('x', 'weight', 'bias', 'out', 'gradient', 'partial')
-        dtype_here = 'fp32' if name == 'partial' else dtype
-        types[name] = 'constexpr' if name in constants else f'*{dtype_here}' if pointer else 'i32'
-        if name not in constants and (pointer or name in ('channels', 'outputs')):
+    for i, argument in enumerate(kernel.arg_names):
+        if argument in constants:
+            types[argument] = 'constexpr'
+        elif argument in INTEGERS or argument == 'scale':
+            types[argument] = 'fp32' if argument == 'scale' else 'i32'
+        else:
+            types[argument] = '*fp32' if argument in ('means', 'partial', 'sums') else f'*{dtype}'
+        if types[argument][0] == '*' or argument in ('channels', 'outputs'):
             aligned[(i,)] = [['tt.divisibility', 16]]
+    options = {option: constants[option] for option in OPTIONS if option in constants}
+    constants = {key: value for key, value in constants.items() if key in kernel.arg_names}
     source = ASTSource(kernel, types, constants, aligned)
-    return compile(source, target=GPUTarget('cuda', capability, 32)).asm
-
-taps = dict(K=5, DILATION=1, CHANNELS=64)
-product = dict(OFFSETS=(0, 0, 0, 1, 0, -1), DEPTH=32, PRECISION='tf32x3')
-for capability, dtype in [(80, 'fp16'), (90, 'bf16'), (90, 'fp32')]:
-    for kernel, constants in [
-        (depthwise._convolve_kernel, dict(**taps, FLIP=False, LANES=16, STRIP=4)),
-        (depthwise._weight_gradient_kernel, dict(**taps, LANES=4, STRIP=2, TAP_ROWS=3)),
-        (shifted_product._product_kernel, dict(**product, PIXELS=64, OUTPUTS=64)),
-        (shifted_product._input_gradient_kernel, dict(**product, PIXELS=64, CHANNELS=32)),
-        (shifted_product._weight_gradient_kernel, dict(**product, OUTPUTS=64, CHANNELS=64)),
-    ]:
-        kernel = kernel if isinstance(kernel, JITFunction) else kernel.fn  # without autotuning
-        code = assembly(kernel, capability, dtype, **constants)
-        loads = 'global.v4.b32', 'cp.async.cg.shared.global'  # 16 bytes each
-        wide = any(load in code['ptx'] for load in loads)
-        print(kernel.__module__, kernel.__name__, dtype, len(code['cubin']) > 1000, wide)
-"""
+    return compile(source, target=GPUTarget('cuda', capability, 32), options=options)
 
 
 @once
 @needs_triton
-def test_kernels_compile_for_gpus_and_load_whole_vectors(tmp_path):
+@pytest.mark.parametrize(
+    ('kernel', 'capability', 'dtype', 'constants'),
+    [
+        pytest.param(*row, id='-'.join([row[0], f'sm{row[1]}', row[2]]))
+        for row in kernel_cases.to_compile()
+    ],
+)
+def test_kernels_compile_for_gpus_and_load_whole_vectors(
+    kernel, capability, dtype, constants, tmp_path, monkeypatch
+):
     """Triton compiles for a GPU without one; what its interpreter takes it may refuse."""
-    done = run(
-        *(sys.executable, '-c', COMPILE),
-        env=dict(TRITON_INTERPRET='0', TRITON_CACHE_DIR=str(tmp_path)),
-    )
-    assert done.returncode == 0, done.tail
-    lines = [line.split() for line in done.output.splitlines()]
-    assert len(lines) == 15
-    for module, kernel, dtype, compiled, wide in lines:
-        assert compiled == 'True', (module, kernel, dtype)
-        # Its threads take two channels each, by design: registers hold 49 sums of them.
-        by_pairs = module.endswith('depthwise') and kernel == '_weight_gradient_kernel'
-        assert wide == str(not by_pairs), (module, kernel, dtype)
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+    done = compiled(kernel, capability, dtype, constants)
+    assert len(done.asm['cubin']) > 1000
+    loads = 'global.v4.b32', 'cp.async.cg.shared.global'  # 16 bytes each
+    # Its threads take two channels each, by design: registers hold 49 sums of them.
+    by_pairs = kernel == 'depthwise._weight_gradient_kernel'
+    assert any(load in done.asm['ptx'] for load in loads) != by_pairs
+    assert done.metadata.shared <= 99 * 1024  # what the smallest GPUs have

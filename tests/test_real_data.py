@@ -49,7 +49,7 @@ def test_a_shipped_config_trains_and_tests_on_real_pictures(config, data, metric
     assert re.search(r'Iter\(train\).* loss: [\d.]+', trained.output)
     tested = run_tool(
         'test.py', config, work, '--work-dir', tmp_path / 'test', '--cfg-options', *folder,
-        'test_dataloader.dataset.indices=4', *FIND_ANYTHING.get(metric, []), timeout=1200,
+        'test_dataloader.dataset.indices=2', *FIND_ANYTHING.get(metric, []), timeout=1200,
     )  # fmt: skip
     assert tested.returncode == 0, tested.tail
     assert re.search(rf'{metric}: +[\d.]+', tested.output), tested.tail
@@ -60,8 +60,8 @@ BY_HEART = """
 _base_ = '{root}/configs/retinanet_van_b0_demo.py'
 data_root = '{data}'
 classes = {classes}
-max_iters = 300
-scale = (192, 192)
+max_iters = 120
+scale = (128, 128)
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].update(scale=scale)
 del train_pipeline[3]  # no flips

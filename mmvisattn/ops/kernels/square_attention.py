@@ -160,21 +160,32 @@ def _per_head(x: Tensor, num_heads: int) -> Tensor:
 
 
 @triton.jit
-def _tile(index, height, width, SIDE: tl.constexpr):
-    """The picture, first row and first column of a tile, and rows and columns of its pixels."""
-    rows, columns = tl.cdiv(height, SIDE), tl.cdiv(width, SIDE)
-    first_column, index = index % columns * SIDE, index // columns
-    first_row, picture = index % rows * SIDE, index // rows
+def _tile(index, height, width, RADIUS: tl.constexpr, SIDE: tl.constexpr):
+    """A tile and what it sees, which is also what sees it.
+
+    Returns:
+        Its picture; rows, columns and numbers of its pixels, and which of them exist; where the
+        rows that it sees begin and end, and where the columns do.
+    """
+    down, across = tl.cdiv(height, SIDE), tl.cdiv(width, SIDE)
+    left, index = index % across * SIDE, index // across
+    top, picture = index % down * SIDE, index // down
     lane = tl.arange(0, SIDE * SIDE)
-    return picture, first_row, first_column, first_row + lane // SIDE, first_column + lane % SIDE
+    y, x = top + lane // SIDE, left + lane % SIDE
+    exists = (y < height) & (x < width)
+    pixel = (picture * height + y) * width + x
+    from_y, to_y = tl.maximum(top - RADIUS, 0), tl.minimum(top + SIDE + RADIUS, height)
+    from_x, to_x = tl.maximum(left - RADIUS, 0), tl.minimum(left + SIDE + RADIUS, width)
+    return picture, y, x, pixel, exists, from_y, to_y, from_x, to_x
 
 
 @triton.jit
 def _pixels(x, pixel, exists, head, heads, D: tl.constexpr, BLOCK: tl.constexpr):
-    """(pixels, BLOCK): the channels of one head, zero where there are none."""
+    """(pixels, BLOCK): the channels of one head, zero where there are none; None of no map."""
     channel = tl.arange(0, BLOCK)
     offset = ((pixel * heads + head) * D)[:, None] + channel[None, :]
-    return tl.load(x + offset, exists[:, None] & (channel < D)[None, :], 0)
+    exists = exists[:, None] & (channel < D)[None, :]
+    return tl.load(x + offset, exists, 0) if x is not None else None
 
 
 @triton.jit
@@ -186,20 +197,24 @@ def _store(x, tile, pixel, exists, head, heads, D: tl.constexpr):
 
 
 @triton.jit
+def _half(
+    head, FIRST: tl.constexpr, RADIUS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
+    OFFSETS: tl.constexpr,
+):  # fmt: skip
+    """(OFFSETS, BLOCK): addresses of an embedding of half the channels, and which exist."""
+    step, channel = tl.arange(0, OFFSETS)[:, None], tl.arange(0, BLOCK)[None, :] - FIRST
+    exists = (step <= 2 * RADIUS) & (channel >= 0) & (channel < D // 2)
+    return (head * (2 * RADIUS + 1) + step) * (D // 2) + channel, exists
+
+
+@triton.jit
 def _embedding(
     table, head, FIRST: tl.constexpr, RADIUS: tl.constexpr, D: tl.constexpr,
     BLOCK: tl.constexpr, OFFSETS: tl.constexpr,
 ):  # fmt: skip
-    """(OFFSETS, BLOCK): an embedding in its half of the channels, from FIRST on, zero elsewhere.
-
-    Returns:
-        It, its addresses in the memory of one head, and which of them exist.
-    """
-    step, channel = tl.arange(0, OFFSETS)[:, None], tl.arange(0, BLOCK)[None, :] - FIRST
-    exists = (step <= 2 * RADIUS) & (channel >= 0) & (channel < D // 2)
-    address = step * (D // 2) + channel
-    start = table + head * (2 * RADIUS + 1) * (D // 2)
-    return tl.load(start + address, exists, 0), address, exists
+    """(OFFSETS, BLOCK): an embedding, zero in the other half of channels; None of no table."""
+    address, exists = _half(head, FIRST, RADIUS, D, BLOCK, OFFSETS)
+    return tl.load(table + address, exists, 0) if table is not None else None
 
 
 @triton.jit
@@ -211,15 +226,31 @@ def _steps(to, start, length, RADIUS: tl.constexpr):
 
 
 @triton.jit
-def _around(first, length, RADIUS: tl.constexpr, SIDE: tl.constexpr):
-    """Where what a tile sees begins and ends, its own rows or columns from `first` on."""
-    return tl.maximum(first - RADIUS, 0), tl.minimum(first + SIDE + RADIUS, length)
-
-
-@triton.jit
 def _where_seen(logits, seen_x, seen_y, scale):
     """Logits (pixels of a tile, pixels of a row) to base 2, minus infinity where none is seen."""
     return tl.where(seen_x & seen_y[:, None], logits * (scale * LOG2_E), float('-inf'))
+
+
+@triton.jit
+def _by_offset(q, table, PRECISION: tl.constexpr):
+    """(queries, OFFSETS): products with an embedding; None without."""
+    return tl.dot(q, tl.trans(table), input_precision=PRECISION) if table is not None else None
+
+
+@triton.jit
+def _logits(q, k, rows, column, down, seen_x, seen_y, scale, PRECISION: tl.constexpr):
+    """The logits of a tile's queries for the keys of a row, `down` from each in `rows`.
+
+    `k`, or `rows` and `column`, the products with embeddings, may be None.
+    """
+    logits = tl.zeros(seen_x.shape, tl.float32)
+    if k is not None:
+        logits = tl.dot(q, tl.trans(k), logits, input_precision=PRECISION)
+    if rows is not None:
+        step = tl.arange(0, rows.shape[1])[None, :]
+        row = tl.sum(tl.where(step == down[:, None], rows, 0), 1)[:, None]
+        logits += row + column
+    return _where_seen(logits, seen_x, seen_y, scale)
 
 
 @triton.jit(do_not_specialize=['height', 'width'])
@@ -231,37 +262,26 @@ def _attention_kernel(
 ):  # fmt: skip
     """Maps (N, H, W, C), `sums` (N, H, W, heads)."""
     head = tl.program_id(0) % heads
-    picture, top, left, y, x = _tile(tl.program_id(0) // heads, height, width, SIDE)
-    from_y, to_y = _around(top, height, RADIUS, SIDE)
-    from_x, to_x = _around(left, width, RADIUS, SIDE)
-    exists = (y < height) & (x < width)
-    pixel = (picture * height + y) * width + x
+    picture, y, x, pixel, exists, from_y, to_y, from_x, to_x = _tile(
+        tl.program_id(0) // heads, height, width, RADIUS, SIDE
+    )
     q = _pixels(query, pixel, exists, head, heads, D, BLOCK)
-    step = tl.arange(0, OFFSETS)[None, :]
-    if row_embedding is not None:
-        table, _, _ = _embedding(row_embedding, head, 0, RADIUS, D, BLOCK, OFFSETS)
-        rows = tl.dot(q, tl.trans(table), input_precision=PRECISION)
-        table, _, _ = _embedding(column_embedding, head, D // 2, RADIUS, D, BLOCK, OFFSETS)
-        columns = tl.dot(q, tl.trans(table), input_precision=PRECISION)
+    row_table = _embedding(row_embedding, head, 0, RADIUS, D, BLOCK, OFFSETS)
+    rows = _by_offset(q, row_table, PRECISION)
+    column_table = _embedding(column_embedding, head, D // 2, RADIUS, D, BLOCK, OFFSETS)
+    columns = _by_offset(q, column_table, PRECISION)
     largest = tl.full([SIDE * SIDE], LOWEST, tl.float32)
     total = tl.zeros([SIDE * SIDE], tl.float32)
     attended = tl.zeros([SIDE * SIDE, BLOCK_V], tl.float32)
     for first in range(from_x, to_x, COLUMNS):
         key_x = first + tl.arange(0, COLUMNS)
         right, seen_x = _steps(key_x[None, :], x[:, None], width, RADIUS)
-        if row_embedding is not None:
-            column = tl.gather(columns, right, 1)
+        column = tl.gather(columns, right, 1) if columns is not None else None
         for key_y in range(from_y, to_y):
             there = (picture * height + key_y) * width + key_x
             down, seen_y = _steps(key_y, y, height, RADIUS)
-            logits = tl.zeros([SIDE * SIDE, COLUMNS], tl.float32)
-            if key is not None:
-                k = _pixels(key, there, key_x < width, head, heads, D, BLOCK)
-                logits = tl.dot(q, tl.trans(k), logits, input_precision=PRECISION)
-            if row_embedding is not None:
-                row = tl.sum(tl.where(step == down[:, None], rows, 0), 1)[:, None]
-                logits += row + column
-            logits = _where_seen(logits, seen_x, seen_y, scale)
+            k = _pixels(key, there, key_x < width, head, heads, D, BLOCK)
+            logits = _logits(q, k, rows, column, down, seen_x, seen_y, scale, PRECISION)
             v = _pixels(value, there, key_x < width, head, heads, DV, BLOCK_V)
             largest, total, attended = attend(logits, v, largest, total, attended, PRECISION)
     total = tl.where(exists, total, 1)  # none of the others needs to see a key
@@ -280,21 +300,15 @@ def _query_gradient_kernel(
     """Maps (N, H, W, C), `means` (N, H, W, heads), `partial` (2, chunks, heads, steps * D / 2)."""
     head, chunk = tl.program_id(0) % heads, tl.program_id(0) // heads
     step = tl.arange(0, OFFSETS)[None, :]
+    row_table = _embedding(row_embedding, head, 0, RADIUS, D, BLOCK, OFFSETS)
+    column_table = _embedding(column_embedding, head, D // 2, RADIUS, D, BLOCK, OFFSETS)
     if row_embedding is not None:
-        row_table, row_address, row_exists = _embedding(
-            row_embedding, head, 0, RADIUS, D, BLOCK, OFFSETS
-        )
-        column_table, column_address, column_exists = _embedding(
-            column_embedding, head, D // 2, RADIUS, D, BLOCK, OFFSETS
-        )
         grad_row_table = tl.zeros([OFFSETS, BLOCK], tl.float32)
         grad_column_table = tl.zeros([OFFSETS, BLOCK], tl.float32)
     for tile in range(chunk, tiles, chunks):
-        picture, top, left, y, x = _tile(tile, height, width, SIDE)
-        from_y, to_y = _around(top, height, RADIUS, SIDE)
-        from_x, to_x = _around(left, width, RADIUS, SIDE)
-        exists = (y < height) & (x < width)
-        pixel = (picture * height + y) * width + x
+        picture, y, x, pixel, exists, from_y, to_y, from_x, to_x = _tile(
+            tile, height, width, RADIUS, SIDE
+        )
         q = _pixels(query, pixel, exists, head, heads, D, BLOCK)
         g = _pixels(gradient, pixel, exists, head, heads, DV, BLOCK_V)
         attended = _pixels(out, pixel, exists, head, heads, DV, BLOCK_V)
@@ -302,28 +316,21 @@ def _query_gradient_kernel(
         tl.store(means + pixel * heads + head, mean, exists)
         total = tl.load(sums + pixel * heads + head, exists, 0)
         grad_q = tl.zeros([SIDE * SIDE, BLOCK], tl.float32)
+        rows = _by_offset(q, row_table, PRECISION)
+        columns = _by_offset(q, column_table, PRECISION)
         if row_embedding is not None:
-            rows = tl.dot(q, tl.trans(row_table), input_precision=PRECISION)
-            columns = tl.dot(q, tl.trans(column_table), input_precision=PRECISION)
             grad_rows = tl.zeros([SIDE * SIDE, OFFSETS], tl.float32)
             grad_columns = tl.zeros([SIDE * SIDE, OFFSETS], tl.float32)
         for first in range(from_x, to_x, COLUMNS):
             key_x = first + tl.arange(0, COLUMNS)
             right, seen_x = _steps(key_x[None, :], x[:, None], width, RADIUS)
+            column = tl.gather(columns, right, 1) if columns is not None else None
             by_column = tl.zeros([SIDE * SIDE, COLUMNS], tl.float32)
-            if row_embedding is not None:
-                column = tl.gather(columns, right, 1)
             for key_y in range(from_y, to_y):
                 there = (picture * height + key_y) * width + key_x
                 down, seen_y = _steps(key_y, y, height, RADIUS)
-                logits = tl.zeros([SIDE * SIDE, COLUMNS], tl.float32)
-                if key is not None:
-                    k = _pixels(key, there, key_x < width, head, heads, D, BLOCK)
-                    logits = tl.dot(q, tl.trans(k), logits, input_precision=PRECISION)
-                if row_embedding is not None:
-                    row = tl.sum(tl.where(step == down[:, None], rows, 0), 1)[:, None]
-                    logits += row + column
-                logits = _where_seen(logits, seen_x, seen_y, scale)
+                k = _pixels(key, there, key_x < width, head, heads, D, BLOCK)
+                logits = _logits(q, k, rows, column, down, seen_x, seen_y, scale, PRECISION)
                 v = _pixels(value, there, key_x < width, head, heads, DV, BLOCK_V)
                 grad_weights = tl.dot(g, tl.trans(v), input_precision=PRECISION)
                 weights = tl.exp2(logits - total[:, None])
@@ -349,11 +356,10 @@ def _query_gradient_kernel(
             )
         _store(grad_query, grad_q * scale, pixel, exists, head, heads, D)
     if row_embedding is not None:
-        size = (2 * RADIUS + 1) * (D // 2)
-        start = partial + (chunk * heads + head) * size
-        tl.store(start + row_address, grad_row_table * scale, row_exists)
-        start += chunks * heads * size
-        tl.store(start + column_address, grad_column_table * scale, column_exists)
+        address, exists = _half(chunk * heads + head, 0, RADIUS, D, BLOCK, OFFSETS)
+        tl.store(partial + address, grad_row_table * scale, exists)
+        address, exists = _half((chunks + chunk) * heads + head, D // 2, RADIUS, D, BLOCK, OFFSETS)
+        tl.store(partial + address, grad_column_table * scale, exists)
 
 
 @triton.jit(do_not_specialize=['height', 'width'])
@@ -366,16 +372,12 @@ def _key_gradient_kernel(
 ):  # fmt: skip
     """Maps (N, H, W, C), `sums` and `means` (N, H, W, heads). Logits are (keys, queries) here."""
     head = tl.program_id(0) % heads
-    picture, top, left, y, x = _tile(tl.program_id(0) // heads, height, width, SIDE)
-    from_y, to_y = _around(top, height, RADIUS, SIDE)
-    from_x, to_x = _around(left, width, RADIUS, SIDE)
-    exists = (y < height) & (x < width)
-    pixel = (picture * height + y) * width + x
-    if key is not None:
-        k = _pixels(key, pixel, exists, head, heads, D, BLOCK)
-    if row_embedding is not None:
-        row_table, _, _ = _embedding(row_embedding, head, 0, RADIUS, D, BLOCK, OFFSETS)
-        column_table, _, _ = _embedding(column_embedding, head, D // 2, RADIUS, D, BLOCK, OFFSETS)
+    picture, y, x, pixel, exists, from_y, to_y, from_x, to_x = _tile(
+        tl.program_id(0) // heads, height, width, RADIUS, SIDE
+    )
+    k = _pixels(key, pixel, exists, head, heads, D, BLOCK)
+    row_table = _embedding(row_embedding, head, 0, RADIUS, D, BLOCK, OFFSETS)
+    column_table = _embedding(column_embedding, head, D // 2, RADIUS, D, BLOCK, OFFSETS)
     v = _pixels(value, pixel, exists, head, heads, DV, BLOCK_V)
     grad_k = tl.zeros([SIDE * SIDE, BLOCK], tl.float32)
     grad_v = tl.zeros([SIDE * SIDE, BLOCK_V], tl.float32)
