@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmvisattn.analysis.pipeline_speed import stage_rates
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import UserError
-from mmvisattn.evaluation import count_areas
+from mmvisattn.evaluation import count_areas, iou
 from mmvisattn.evaluation.labels import best_channel, channels, group_size
 from mmvisattn.evaluation.toolbox import on_top_of
 from mmvisattn.registry import MODELS as OUR_MODELS
@@ -57,6 +57,21 @@ def test_counts_are_those_of_mmseg(num_classes, ignore_index, dtype):
         assert torch.equal(counted.float(), expected)
     assert theirs[0].sum() > 0
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(maps, kept, strict=True))
+
+
+@pytest.mark.parametrize('block', [1, 100, 37 * 53])
+def test_blocks_of_any_length_add_up(block, monkeypatch):
+    """The last one may be shorter; a picture seen from the side lies in memory in no such order."""
+    predicted, label = label_maps(19, 255)
+    expected = count_areas(predicted, label, 19, 255)
+    monkeypatch.setattr(iou, 'BLOCK', block)
+    for maps in ((predicted, label), (predicted.mT.contiguous().mT, label)):
+        assert all(map(torch.equal, count_areas(*maps, 19, 255), expected))
+
+
+def test_maps_of_unlike_sizes_are_refused():
+    with pytest.raises((RuntimeError, ValueError)):
+        count_areas(torch.zeros(4, 5).long(), torch.zeros(4, 4).long(), 3, 255)
 
 
 def test_counts_of_bytes_and_of_nothing():
