@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmvisattn.errors import UserError
@@ -19,10 +19,11 @@ from mmvisattn.ops import (
     depthwise_conv2d,
     explain,
     large_kernel_attention,
+    local_attention,
     native,
     pointwise,
 )
-from mmvisattn.ops.native import build
+from mmvisattn.ops.native import build, layout
 
 # In double precision, two orders of the same few hundred sums differ by about 1e-13.
 EXACT = dict(rtol=1e-10, atol=1e-10)
@@ -67,6 +68,12 @@ def results(function, tensors, **options):
     grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.dtype)
     wanted = [t for t in tensors if t is not None and t.requires_grad]
     return [out.detach(), *torch.autograd.grad(out, wanted, grad, materialize_grads=True)]
+
+
+def chosen(operator, *tensors, **options):
+    """The backend that a call takes."""
+    verdicts = explain(operator, *tensors, **options)
+    return next(name for name, verdict in verdicts.items() if verdict == 'chosen')
 
 
 def stock(x, weight, bias, dilation):
@@ -149,6 +156,108 @@ def test_derivatives_of_derivatives():
     assert torch.autograd.gradgradcheck(convolved, tensors)
 
 
+@needs_native
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_derivatives_of_derivatives_of_attention(channels_last):
+    tensors = lka_arguments(1, 2, 3, 4, k0=3, k1=3)
+    if channels_last:
+        tensors[0] = tensors[0].detach().to(memory_format=torch.channels_last).requires_grad_()
+    tensors[4] = tensors[4].detach()  # not all need a gradient
+
+    def attention(*tensors):
+        return large_kernel_attention(*tensors, dilation=2, backend='native')
+
+    assert torch.autograd.gradcheck(attention, tensors)
+    assert torch.autograd.gradgradcheck(attention, tensors)
+
+
+@backends
+@pytest.mark.parametrize('trained', [[0], [1], [4], [5], [0, 3], [1, 6]], ids=str)
+def test_gradients_of_some_arguments_of_attention(backend, trained):
+    tensors = lka_arguments(2, 20, 7, 6)
+    everything = results(large_kernel_attention, tensors, backend='naive')
+    some = [t.detach().requires_grad_(i in trained) for i, t in enumerate(tensors)]
+    found = results(large_kernel_attention, some, backend=backend)
+    torch.testing.assert_close(
+        found, [everything[i] for i in (0, *(1 + t for t in trained))], **EXACT
+    )
+
+
+@backends
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_attention_keeps_memory_formats_and_arguments(backend, channels_last, size):
+    """Whatever the layout of map and gradient; and what it was given is left as it was."""
+    tensors = lka_arguments(*size)
+    expected = results(large_kernel_attention, tensors, backend='naive')
+    kept = torch.channels_last if channels_last else torch.contiguous_format
+    tensors[0] = tensors[0].detach().to(memory_format=kept).requires_grad_()
+    before = [t.detach().clone() for t in tensors]
+    found = results(large_kernel_attention, tensors, backend=backend)
+    torch.testing.assert_close(found, expected, check_stride=False, **EXACT)
+    assert found[0].is_contiguous(memory_format=kept) or not found[0].numel()
+    assert all(map(torch.equal, tensors, before))
+
+
+@backends
+def test_a_graph_may_be_walked_twice(backend):
+    """The backward pass writes over its own memory alone; a gradient may be one number expanded."""
+    tensors = lka_arguments(2, 20, 7, 6)
+    out = large_kernel_attention(*tensors, backend=backend).sum()
+    first = torch.autograd.grad(out, tensors, retain_graph=True)
+    assert all(map(torch.equal, first, torch.autograd.grad(out, tensors)))
+
+
+def test_torch_func_maps_and_differentiates():
+    tensors = lka_arguments(3, 6, 7, 5)
+    x, parameters = tensors[0].detach(), [t.detach() for t in tensors[1:]]
+
+    def energy(x, *parameters):
+        return large_kernel_attention(x[None], *parameters).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(energy), (0, *[None] * 6))(x, *parameters)
+    each = [torch.func.grad(energy)(picture, *parameters) for picture in x]
+    torch.testing.assert_close(found, torch.stack(each), **EXACT)
+
+
+# ---- memory formats
+
+
+@needs_native
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize('size', [*SIZES, (2, 40, 33, 7), (1, 3, 1, 50)], ids=str)
+def test_maps_are_laid_out_anew(size, dtype):
+    x = torch.randn(size).to(dtype)
+    last, first = torch.channels_last, torch.contiguous_format
+    turned = layout.laid_out(x, last)
+    assert turned.is_contiguous(memory_format=last)
+    assert torch.equal(turned, x)
+    back = layout.laid_out(turned, first)
+    assert back.is_contiguous()
+    assert torch.equal(back, x)
+    assert layout.laid_out(x, first) is x
+    piece = x[:, :, ::2]
+    assert torch.equal(layout.laid_out(piece, last), piece)
+
+
+# ---- which backend is taken
+
+
+@needs_native
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_pytorchs_convolution_is_taken_where_it_is_the_fastest(channels_last):
+    def taken(k, trained, **options):
+        tensors = depthwise_arguments(1, 8, 6, 5, k, torch.float32, channels_last)
+        return chosen(
+            depthwise_conv2d,
+            *(t.requires_grad_(trained) for t in map(Tensor.detach, tensors)),
+            **options,
+        )
+
+    assert taken(3, trained=True) == taken(7, trained=False) == 'conv'
+    assert taken(5, trained=True) == taken(3, trained=False, dilation=2) == 'native'
+
+
 @backends
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('autocast', [False, True])
@@ -169,7 +278,7 @@ def test_half_precision_is_as_good_as_stock_torch(backend, dtype, autocast):
 @needs_native
 @pytest.mark.parametrize('threads', [1, 2, 5])
 def test_threads_share_the_work(threads, monkeypatch):
-    monkeypatch.setattr(native.depthwise, 'MULTIPLY_ADDS_PER_THREAD', 1)
+    monkeypatch.setattr(build, 'WORK_PER_THREAD', 1)
     tensors = depthwise_arguments(2, 24, 17, 9, 7)
     expected = results(depthwise_conv2d, tensors, dilation=3, backend='naive')
     before = torch.get_num_threads()
@@ -224,7 +333,7 @@ def test_the_best_backend_is_taken_in_a_compiled_network_too():
         return graph
 
     torch.compile(depthwise_conv2d, backend=keep, fullgraph=True)(
-        *depthwise_arguments(1, 3, 4, 4, 3)
+        *depthwise_arguments(1, 3, 4, 4, 3), dilation=2
     )
     assert 'native_depthwise_conv2d' in graphs[0]
 
@@ -237,6 +346,11 @@ def test_pytorch_finds_the_operators_well_made():
     grad = torch.randn_like(x).requires_grad_()
     torch.library.opcheck(
         torch.ops.mmvisattn.native_depthwise_conv2d_weight_gradient, (x, grad, 3, 2, 2)
+    )
+    torch.library.opcheck(torch.ops.mmvisattn.native_layout, (x, False))
+    tensors = lka_arguments(1, 6, 5, 4)
+    torch.library.opcheck(
+        torch.ops.mmvisattn.native_large_kernel_attention, (*tensors, 3), atol=1e-9, rtol=1e-9
     )
 
 
@@ -366,11 +480,9 @@ def fresh(monkeypatch, tmp_path):
 def same_as_always():
     """Whether the operator, by whatever backend it takes, still equals its definition."""
     tensors = depthwise_arguments(1, 20, 6, 5, 3)
-    expected = results(depthwise_conv2d, tensors, backend='naive')
-    torch.testing.assert_close(results(depthwise_conv2d, tensors), expected, **EXACT)
-    return next(
-        name for name, said in explain(depthwise_conv2d, *tensors).items() if said == 'chosen'
-    )
+    expected = results(depthwise_conv2d, tensors, dilation=2, backend='naive')
+    torch.testing.assert_close(results(depthwise_conv2d, tensors, dilation=2), expected, **EXACT)
+    return chosen(depthwise_conv2d, *tensors, dilation=2)
 
 
 @needs_native
@@ -421,6 +533,13 @@ def test_vectors_of_other_processors(fresh, monkeypatch, flag):
         expected = results(depthwise_conv2d, tensors, dilation=3, backend='naive')
         found = results(depthwise_conv2d, tensors, dilation=3, backend='native')
         torch.testing.assert_close(found, expected, **EXACT)
+    for width in (1, 9, 20):
+        maps = torch.randn(3, 1, 6, 5, width, dtype=torch.float64).unbind()
+        expected, found = (
+            local_attention(*maps, kernel_size=5, num_heads=2, backend=name)
+            for name in ('naive', 'native')
+        )
+        torch.testing.assert_close(found, expected, **EXACT)
 
 
 @needs_native
@@ -453,4 +572,4 @@ def test_several_at_once_build_one(fresh, monkeypatch):
 
 def test_the_source_is_packaged():
     settings = (Path(build.__file__).parents[3] / 'setup.cfg').read_text()
-    assert 'mmvisattn.ops.native = *.cpp' in settings
+    assert 'mmvisattn.ops.native = *.cpp, *.h' in settings

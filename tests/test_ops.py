@@ -29,7 +29,7 @@ from mmvisattn.ops import (
     spatial_fc,
 )
 from mmvisattn.ops.backends import Backend, Call, dispatch
-from mmvisattn.ops.local_attention import strips
+from mmvisattn.ops.local_attention import squares, strips
 from mmvisattn.ops.relative_attention import chunks
 
 # In double precision, two orders of the same few hundred sums differ by about 1e-13.
@@ -137,6 +137,10 @@ CASES = {
     'local-shared': local_case(5, embedding_heads=1, scale=0.5),
     'local-positions': local_case(3, key=False, embedding_heads=2, scale=0.5),
     'local-contents': local_case(7, scale=0.3),
+    'strips-sasa': local_case(7, embedding_heads=2, backend='strips'),
+    'strips-shared': local_case(5, embedding_heads=1, scale=0.5, backend='strips'),
+    'strips-positions': local_case(3, key=False, embedding_heads=2, scale=0.5, backend='strips'),
+    'strips-contents': local_case(7, scale=0.3, backend='strips'),
     'relative': relative_case(),
     'relative-post': relative_case(position='post_softmax', scale=0.7),
     'relative-none': relative_case(table=False),
@@ -152,10 +156,11 @@ one_of_each = pytest.mark.parametrize(
             'depthwise',
             'large-kernel-van',
             'local-sasa',
+            'strips-sasa',
             'relative',
         )
     ],
-    ids=lambda case: case.operator.__name__,
+    ids=lambda case: '-'.join([case.operator.__name__, *case.options.get('backend', '').split()]),
 )
 
 
@@ -241,8 +246,18 @@ STOCK = {
 }
 
 
+def stock_of(case):
+    """The operator of a case in stock PyTorch, which has no backends."""
+
+    def run(backend=None, **arguments):
+        return STOCK[case.operator](**arguments)
+
+    return run
+
+
 def in_pieces(monkeypatch):
     """Let the attentions take the smallest pieces there are."""
+    monkeypatch.setattr(squares, 'PIECE_ELEMENTS', 1)
     monkeypatch.setattr(strips, 'STRIP_ELEMENTS', 1)
     monkeypatch.setattr(chunks, 'CHUNK_ELEMENTS', 1)
 
@@ -263,7 +278,7 @@ def test_default_is_the_definition(case, n, h, w):
 @one_of_each
 def test_definition_is_what_stock_torch_computes(case):
     tensors, options = case.at(2, 6, 9)
-    expected = results(STOCK[case.operator], tensors, options)
+    expected = results(stock_of(case), tensors, options)
     naive = results(case.operator, tensors, options | dict(backend='naive'))
     torch.testing.assert_close(naive, expected, **EXACT)
 
@@ -281,7 +296,7 @@ def test_pieces_change_nothing(case, monkeypatch):
 
 @pytest.mark.parametrize(('rows', 'strips_expected'), [(1, 10), (3, 4), (5, 2), (10, 1)])
 def test_strips_of_any_height(monkeypatch, rows, strips_expected):
-    case = local_case(3, embedding_heads=2)
+    case = local_case(3, embedding_heads=2, backend='strips')
     tensors, options = case.at(1, 40, 8)  # ten rows of two blocks, each 16 queries x 36 keys
     expected = results(case.operator, tensors, options)
     monkeypatch.setattr(strips, 'STRIP_ELEMENTS', rows * 2 * 2 * 16 * 36)
@@ -321,12 +336,11 @@ def test_bfloat16_is_as_good_as_stock_torch(case, autocast, monkeypatch):
     in_pieces(monkeypatch)
     rounded, options = case.at(2, 12, 9, torch.bfloat16)
     exact = {k: x.detach().float().requires_grad_() for k, x in rounded.items()}
-    truth = results(STOCK[case.operator], exact, options)
+    truth = results(stock_of(case), exact, options)
     tensors = exact if autocast else rounded
     with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
         ours, stock = (
-            results(function, tensors, options)
-            for function in (case.operator, STOCK[case.operator])
+            results(function, tensors, options) for function in (case.operator, stock_of(case))
         )
     assert ours['out'].dtype == stock['out'].dtype
     for name, value in truth.items():
@@ -515,11 +529,11 @@ def test_memory_of_relative_attention_does_not_grow_with_the_square(mode, monkey
 
 
 @pytest.mark.parametrize('mode', ['inference', 'training'])
-def test_memory_of_local_attention_is_far_below_unfolding(mode, monkeypatch):
-    case = local_case(7, embedding_heads=2)
-    tensors, options = case.at(1, 128, 32, torch.float32)
+@pytest.mark.parametrize('name', ['local-sasa', 'strips-sasa'])
+def test_memory_of_local_attention_is_far_below_unfolding(name, mode, monkeypatch):
+    tensors, options = CASES[name].at(1, 128, 32, torch.float32)
     unfolded = 49 * sum(tensors[name].nbytes for name in ('key', 'value'))
-    monkeypatch.setattr(strips, 'STRIP_ELEMENTS', 1)
+    in_pieces(monkeypatch)
     # With 3 or 4 channels per head, half of it are the 20 biases of each query for its window.
     assert peak_bytes(passes(local_attention, tensors, options)[mode]) < unfolded / 2.5
 
@@ -531,7 +545,7 @@ def test_memory_of_local_attention_is_far_below_unfolding(mode, monkeypatch):
 def test_counts_are_those_that_torch_counts(case):
     tensors, options = case.at(2, 6, 9)
     with FlopCounterMode(display=False) as flops, torch.no_grad():
-        STOCK[case.operator](**tensors, **options)
+        stock_of(case)(**tensors, **options)
     with counting() as multiply_adds:
         out = case.operator(**tensors, **options)
     assert multiply_adds == {case.operator.__name__: flops.get_total_flops() // 2}
@@ -614,7 +628,7 @@ def test_explain_tells_of_every_backend():
 def test_unknown_backend_is_refused(case):
     tensors, options = case.at(1, 2, 2)
     with pytest.raises(UserError, match="did you mean 'naive'"):
-        case.operator(**tensors, **options, backend='naiv')
+        case.operator(**tensors, **options | dict(backend='naiv'))
     verdicts = explain(case.operator, **tensors, **options)
     assert list(verdicts.values()).count('chosen') == 1
     assert verdicts['naive'] == 'can run, not preferred'

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import UserError, did_you_mean
 from ..layers import LayerNorm2d, recompute
+from ..ops.tensors import exporting
 
 # How the names begin of what classification networks have after their stages.
 CLASSIFIERS = ('norm.', 'head.', 'fc.')
@@ -52,6 +54,8 @@ class BaseBackbone(BaseModule):
     Raises:
         UserError: `out_indices` or `frozen_stages` that the network does not have.
     """
+
+    CHANNELS_LAST = False  # whether this is how maps lie in memory inside, on a CPU: measured
 
     def __init__(
         self,
@@ -144,7 +148,7 @@ class BaseBackbone(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map pictures (N, in_channels, H, W) to one map (N, C, H / s, W / s) per out index."""
-        maps = []
+        maps, x = [], self.laid_out(x)
         for stage in range(self.num_stages):
             entry, blocks, norm = self.stage_parts(stage)
             for module in entry:
@@ -154,6 +158,12 @@ class BaseBackbone(BaseModule):
             if stage in self.out_indices:
                 maps.append(x if norm is None else norm(x))
         return self.returned(maps)
+
+    def laid_out(self, x: Tensor) -> Tensor:
+        """A picture as it lies in memory inside the network."""
+        if self.CHANNELS_LAST and x.device.type == 'cpu' and not exporting():
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
 
     @staticmethod
     def returned(maps: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from ..layers import LayerNorm2d, init_convolution
+from ..layers import DepthwiseConv2d, LayerNorm2d, PointwiseConv2d, init_convolution
 from ..ops import relative_attention
-from ..ops.tensors import without_autocast
+from ..ops.tensors import memory_format, without_autocast
 from ..registry import MODELS
 from .base import BaseBackbone, drop_path_rates, one_of, resolve_arch
 
@@ -49,7 +49,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.pool = POOLS[pool]() if stride == 2 else nn.Identity()
         same = in_channels == channels
-        self.expand = nn.Identity() if same else nn.Conv2d(in_channels, channels, 1, bias=bias)
+        self.expand = nn.Identity() if same else PointwiseConv2d(in_channels, channels, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.expand(self.pool(x))
@@ -60,9 +60,9 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, hidden_channels: int, activation: str) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, hidden_channels, 1)
+        self.fc1 = PointwiseConv2d(channels, hidden_channels)
         self.act = ACTIVATIONS[activation]()
-        self.fc2 = nn.Conv2d(hidden_channels, channels, 1)
+        self.fc2 = PointwiseConv2d(hidden_channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))).sigmoid()
@@ -94,17 +94,17 @@ class MBConv(nn.Module):
         self.pre_norm = norm(in_channels)
         self.pre_act = act() if cfg['pre_norm_act'] else nn.Identity()
         self.down = POOLS['avg2']() if stride_at['pool'] == 2 else nn.Identity()
-        self.conv1_1x1 = nn.Conv2d(in_channels, hidden, 1, stride_at['1x1'], bias=False)
+        self.conv1_1x1 = PointwiseConv2d(in_channels, hidden, stride_at['1x1'], bias=False)
         self.norm1 = norm(hidden)
-        self.conv2_kxk = nn.Conv2d(
-            hidden, hidden, 3, stride_at['dw'], padding=1, groups=hidden, bias=False
-        )
+        self.conv2_kxk = DepthwiseConv2d(hidden, 3, bias=False)
+        if stride_at['dw'] == 2:
+            self.conv2_kxk = nn.Conv2d(hidden, hidden, 3, 2, padding=1, groups=hidden, bias=False)
         excitation = SqueezeExcitation(hidden, squeezed, cfg['se_activation'])
         early = cfg['se_early']
         self.se_early = excitation if early else nn.Identity()
         self.norm2 = norm(hidden)
         self.se = nn.Identity() if early else excitation
-        self.conv3_1x1 = nn.Conv2d(hidden, channels, 1, bias=cfg['conv_bias'])
+        self.conv3_1x1 = PointwiseConv2d(hidden, channels, bias=cfg['conv_bias'])
         self.act = act()
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
@@ -208,7 +208,7 @@ class Attention(nn.Module):
                 got=f'{inner} channels, head_dim={cfg["head_dim"]}',
             )
         self.num_heads = inner // cfg['head_dim']
-        self.qkv = nn.Conv2d(in_channels, 3 * inner, 1)
+        self.qkv = PointwiseConv2d(in_channels, 3 * inner)
         build = dict(
             table=RelativePositionTable,
             mlp=partial(RelativePositionMlp, hidden=cfg['relative_hidden']),
@@ -216,15 +216,18 @@ class Attention(nn.Module):
         )
         self.rel_pos = build[cfg['relative']](self.num_heads, map_size)
         self.relative_position = cfg['relative_position']
-        self.proj = nn.Conv2d(inner, channels, 1)
+        self.proj = PointwiseConv2d(inner, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         size = tuple(x.shape[-2:])
+        channels_last = memory_format(x) == torch.channels_last
         x = self.qkv(x).flatten(2).unflatten(1, (self.num_heads, -1))  # (N, heads, 3 d, H W)
         query, key, value = x.transpose(2, 3).chunk(3, dim=3)
         table = None if self.rel_pos is None else self.rel_pos.table(size)
         x = relative_attention(query, key, value, table, size=size, position=self.relative_position)
-        return self.proj(x.transpose(2, 3).flatten(1, 2).unflatten(2, size))
+        # (N, heads, H W, d) to (N, C, H W), in memory as the map was
+        x = x.transpose(1, 2).flatten(2).mT if channels_last else x.mT.flatten(1, 2)
+        return self.proj(x.unflatten(2, size))
 
 
 class Mlp(nn.Module):
@@ -232,9 +235,9 @@ class Mlp(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, 4 * channels, 1)
+        self.fc1 = PointwiseConv2d(channels, 4 * channels)
         self.act = nn.GELU()
-        self.fc2 = nn.Conv2d(4 * channels, channels, 1)
+        self.fc2 = PointwiseConv2d(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.act(self.fc1(x)))
@@ -415,6 +418,7 @@ class CoAtNet(BaseBackbone):
         [(1, 96, 16, 24), (1, 192, 8, 12), (1, 384, 4, 6), (1, 768, 2, 3)]
     """
 
+    CHANNELS_LAST = True
     ARCHS = {**PAPER, **TIMM}
     DEFAULTS = dict(
         layout=['C', 'C', 'T', 'T'],

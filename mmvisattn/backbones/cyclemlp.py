@@ -191,6 +191,7 @@ class CycleMLP(BaseBackbone):
         [(1, 64, 56, 56), (1, 128, 28, 28), (1, 320, 14, 14), (1, 512, 7, 7)]
     """
 
+    CHANNELS_LAST = True
     ARCHS = {
         'b1': dict(embed_dims=[64, 128, 320, 512], depths=[2, 2, 4, 2]),
         'b2': dict(embed_dims=[64, 128, 320, 512], depths=[2, 3, 10, 3]),

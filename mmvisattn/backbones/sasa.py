@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from ..layers import init_convolution
+from ..layers import PointwiseConv2d, init_convolution
 from ..ops import local_attention
 from ..registry import MODELS
 from .base import BaseBackbone, drop_path_rates, one_of, resolve_arch
@@ -62,9 +62,9 @@ class LocalAttention(nn.Module):
             )
         self.position = one_of('SASA', 'position', position, POSITIONS)
         head_channels = channels // num_heads
-        self.query = nn.Conv2d(in_channels, channels, 1, bias=False)
-        self.key = nn.Conv2d(in_channels, channels, 1, bias=False) if content else None
-        self.value = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.query = PointwiseConv2d(in_channels, channels, bias=False)
+        self.key = PointwiseConv2d(in_channels, channels, bias=False) if content else None
+        self.value = PointwiseConv2d(in_channels, channels, bias=False)
         self.row_embedding = self.column_embedding = None
         if position == 'relative':
             shape = (1 if share_embeddings else num_heads, kernel_size, head_channels // 2)
@@ -187,7 +187,7 @@ class Bottleneck(nn.Module):
     ) -> None:
         super().__init__()
         channels = 4 * width
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.conv1 = PointwiseConv2d(in_channels, width, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         if attention is None:
             self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
@@ -196,14 +196,15 @@ class Bottleneck(nn.Module):
             self.conv2 = LocalAttention(width, width, **attention)
             self.pool = stride_pool(stride)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
+        self.conv3 = PointwiseConv2d(width, channels, bias=False)
         self.bn3 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.downsample = None
         if stride == 2 or in_channels != channels:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+                PointwiseConv2d(in_channels, channels, stride, bias=False),
+                nn.BatchNorm2d(channels),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,8 +244,8 @@ class BlockAttention(nn.Module):
             )
         self.num_heads, head_channels = num_heads, channels // num_heads
         self.scale = head_channels**-0.5 if scale_logits else 1.0
-        self.query = nn.Conv2d(in_channels, channels, 1, bias=False)
-        self.key = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.query = PointwiseConv2d(in_channels, channels, bias=False)
+        self.key = PointwiseConv2d(in_channels, channels, bias=False)
         offsets = (num_heads, 2 * self.SIZE - 1, head_channels // 2)
         self.row_embedding = nn.Parameter(torch.randn(offsets) * head_channels**-0.5)
         self.column_embedding = nn.Parameter(torch.randn(offsets) * head_channels**-0.5)

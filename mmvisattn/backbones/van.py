@@ -19,9 +19,8 @@ from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..layers import LayerNorm2d, PointwiseConv2d, init_convolution
-from ..ops import depthwise_conv2d, large_kernel_attention
-from ..ops.tensors import exporting
+from ..layers import DepthwiseConv2d, LayerNorm2d, PointwiseConv2d, init_convolution
+from ..ops import large_kernel_attention
 from ..registry import MODELS
 from .base import BaseBackbone, drop_path_rates, one_of, resolve_arch
 
@@ -47,10 +46,9 @@ class LargeKernelAttention(nn.Module):
                 'VAN: convs is a list', expected="such as ('depthwise', 'pointwise')", got=convs
             )
         small, large = 2 * dilation - 1, math.ceil(kernel_size / dilation)  # the paper's rule
-        depthwise = dict(padding='same', groups=channels)
         build = dict(
-            depthwise=lambda: nn.Conv2d(channels, channels, small, **depthwise),
-            dilated=lambda: nn.Conv2d(channels, channels, large, dilation=dilation, **depthwise),
+            depthwise=lambda: DepthwiseConv2d(channels, small),
+            dilated=lambda: DepthwiseConv2d(channels, large, dilation),
             pointwise=lambda: PointwiseConv2d(channels, channels),
             full=lambda: nn.Conv2d(channels, channels, kernel_size, padding='same'),
         )
@@ -68,12 +66,7 @@ class LargeKernelAttention(nn.Module):
             return large_kernel_attention(x, *parameters, dilation=self.conv_spatial.dilation[0])
         attention = x
         for name in self.names:
-            conv = getattr(self, name)
-            attention = (
-                depthwise_conv2d(attention, conv.weight, conv.bias, dilation=conv.dilation[0])
-                if conv.groups == conv.in_channels
-                else conv(attention)
-            )
+            attention = getattr(self, name)(attention)
         if self.gate == 'none':
             return attention
         if self.gate == 'add':
@@ -100,7 +93,7 @@ class DWConv(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.dwconv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.dwconv = DepthwiseConv2d(channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dwconv(x)
@@ -185,6 +178,7 @@ class VAN(BaseBackbone):
         [(1, 32, 56, 56), (1, 64, 28, 28), (1, 160, 14, 14), (1, 256, 7, 7)]
     """
 
+    CHANNELS_LAST = True
     ARCHS = {
         'b0': dict(embed_dims=[32, 64, 160, 256], depths=[3, 3, 5, 2]),
         'b1': dict(embed_dims=[64, 128, 320, 512], depths=[2, 2, 4, 2]),
@@ -260,9 +254,7 @@ class VAN(BaseBackbone):
         return f'norm{stage + 1}'
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        maps = []
-        if x.device.type == 'cpu' and not exporting():
-            x = x.contiguous(memory_format=torch.channels_last)  # the faster form of every layer
+        maps, x = [], self.laid_out(x)
         for stage in range(self.num_stages):
             (patch_embed,), blocks, norm = self.stage_parts(stage)
             x = patch_embed(x)

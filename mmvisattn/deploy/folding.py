@@ -9,7 +9,7 @@ from mmcv.cnn.bricks import wrappers
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..layers import PointwiseConv2d
+from ..layers import DepthwiseConv2d, PointwiseConv2d
 
 # A subclass that computes with other weights than it holds (weight standardisation) is none.
 CONVOLUTIONS = (
@@ -18,6 +18,7 @@ CONVOLUTIONS = (
     wrappers.Conv2d,
     wrappers.ConvTranspose2d,
     PointwiseConv2d,
+    DepthwiseConv2d,
 )
 
 

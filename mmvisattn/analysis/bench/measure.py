@@ -32,7 +32,7 @@ class Effort:
     seconds: float
 
 
-EFFORTS = {True: Effort(rounds=3, seconds=0.02), False: Effort(rounds=9, seconds=0.2)}
+EFFORTS = {True: Effort(rounds=3, seconds=0.02), False: Effort(rounds=5, seconds=0.2)}
 
 
 @dataclass(frozen=True)

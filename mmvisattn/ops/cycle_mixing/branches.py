@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cycle_fc.shift import cycle_fc
+from ..cycle_fc.shift import factors
 from ..tensors import as_products_take, memory_format
 from .reweight import branch_weights
 
@@ -30,13 +30,18 @@ def cycle_mixing(
     """(N, C, H, W) to (N, C, H, W)."""
     (picture,) = as_products_take(x)
     picture = picture.contiguous(memory_format=torch.channels_last)
-    height, width = (
-        cycle_fc(picture, weight, bias, step_size, order).permute(0, 2, 3, 1).flatten(1, 2)
-        for weight, bias, step_size in zip(
-            (height_weight, width_weight), (height_bias, width_bias), step_sizes, strict=True
-        )
+    maps, weights = zip(
+        *(
+            factors(picture, weight.flatten(1), step_size, order)
+            for weight, step_size in zip((height_weight, width_weight), step_sizes, strict=True)
+        ),
+        (picture, channel_weight),
+        strict=True,
+    )
+    height, width, channel = (
+        F.linear(m.permute(0, 2, 3, 1).flatten(1, 2), weight, bias)
+        for m, weight, bias in zip(maps, weights, (height_bias, width_bias, None), strict=True)
     )  # (N, H * W, C)
-    channel = F.linear(picture.permute(0, 2, 3, 1).flatten(1, 2), channel_weight)
     if fc1_weight is None:
         mixed = height + width + channel
     else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import kernels, native
+from .. import kernels
 from ..backends import Backend, Call, dispatch, precisely
 from ..depthwise import conv, phases, why_not_native, why_not_phases
 from ..tensors import expect_dilation, expect_shape
+from . import fused
 from .composed import composed
 from .naive import large_kernel_attention as defined
 
@@ -21,7 +22,7 @@ BACKENDS = (
         kernels.why_not,
         kernels.BY_REQUEST,
     ),
-    Backend('native', composed(native.depthwise_conv2d, torch.channels_last), why_not_native),
+    Backend('native', fused.large_kernel_attention, why_not_native),
     Backend('phases', composed(phases.depthwise_conv2d, torch.channels_last), why_not_phases),
     Backend('conv', composed(conv.depthwise_conv2d)),
     Backend('naive', precisely(defined), by_request=True),

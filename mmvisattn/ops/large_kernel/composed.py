@@ -37,6 +37,8 @@ def composed(
         gate = depthwise_conv2d(pixels, depthwise_weight, depthwise_bias, 1)
         gate = depthwise_conv2d(gate, dilated_weight, dilated_bias, dilation)
         gate = pointwise_conv2d(gate, pointwise_weight, pointwise_bias)
-        return (pixels * gate).contiguous(memory_format=memory_format(x))
+        out = pixels * gate
+        kept = inside == torch.preserve_format
+        return out if kept else out.contiguous(memory_format=memory_format(x))
 
     return large_kernel_attention

@@ -8,6 +8,7 @@ from ...errors import UserError
 from .. import kernels
 from ..backends import Backend, Call, dispatch, precisely
 from ..tensors import expect_shape
+from . import squares
 from .naive import local_attention as defined
 from .strips import local_attention as by_strips
 
@@ -20,6 +21,7 @@ BACKENDS = (
         kernels.why_not_local_attention,
         kernels.BY_REQUEST,
     ),
+    Backend('native', squares.local_attention, squares.why_not),
     Backend('strips', by_strips),
     Backend('naive', precisely(defined), by_request=True),
 )

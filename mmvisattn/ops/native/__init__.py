@@ -6,5 +6,6 @@
 
 from .build import status, why_not
 from .depthwise import depthwise_conv2d
+from .neighbours import neighbour_products, neighbour_sums
 
-__all__ = ['depthwise_conv2d', 'status', 'why_not']
+__all__ = ['depthwise_conv2d', 'neighbour_products', 'neighbour_sums', 'status', 'why_not']

@@ -1,4 +1,4 @@
-"""Compile the C++ beside this file at first use and keep it; do without where that fails."""
+"""Compile the C++ beside this file at first use, keep it and call it; do without if that fails."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from filelock import FileLock
+from torch import Tensor
 
-SOURCE = Path(__file__).with_name('depthwise.cpp')
+SOURCES = sorted(Path(__file__).parent.glob('*.cpp'))
+HEADERS = sorted(Path(__file__).parent.glob('*.h'))
 FLAGS = ('-std=c++17', '-O2', '-march=native', '-fPIC', '-shared')
 COMPILERS = ('c++', 'g++', 'clang++')
 SECONDS = 120  # a compiler that takes longer hangs
+WORK_PER_THREAD = 2**20  # with less, another thread costs more than it brings
 
 
 class NotBuilt(Exception):
@@ -44,9 +48,22 @@ def status() -> str:
     return f'not in use: {reason}' if reason else f'compiled ({_built()._name})'
 
 
-def library() -> ctypes.CDLL:
-    """The compiled library; `why_not` must be None."""
-    return _built()
+def call(
+    name: str, tensors: Sequence[Tensor | None], *numbers: int | Sequence[int], work: int
+) -> None:
+    """Call a function of the compiled library; `why_not` must be None.
+
+    Args:
+        name: Its name without the dtype.
+        tensors: What it takes the addresses of; the first is of its dtype.
+        numbers: Its other arguments, but for the number of threads, which is the last.
+        work: What it does, in multiply-adds or numbers moved.
+    """
+    dtype = str(tensors[0].dtype).removeprefix('torch.')
+    addresses = (ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors)
+    arguments = (n if isinstance(n, int) else (ctypes.c_int64 * len(n))(*n) for n in numbers)
+    threads = min(torch.get_num_threads(), 1 + work // WORK_PER_THREAD)
+    getattr(_built(), f'{name}_{dtype}')(*addresses, *arguments, threads)
 
 
 @functools.cache
@@ -73,7 +90,7 @@ def _compiler() -> list[str]:
 
 
 def _loaded(command: tuple[str, ...]) -> ctypes.CDLL:
-    name = f'depthwise-{_key(command)}.so'
+    name = f'native-{_key(command)}.so'
     try:
         return _loaded_from(_cache_folder(), name, command)
     except OSError:  # a folder that cannot be written, or a file that cannot be loaded
@@ -98,7 +115,7 @@ def _compile(command: tuple[str, ...], file: Path) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         unfinished = Path(folder) / file.name
         run = subprocess.run(
-            [*command, str(SOURCE), '-o', str(unfinished)],
+            [*command, *map(str, SOURCES), '-o', str(unfinished)],
             capture_output=True,
             text=True,
             errors='replace',
@@ -120,7 +137,12 @@ def _key(command: tuple[str, ...]) -> str:
     version = subprocess.run(
         [*command, '--version'], capture_output=True, text=True, errors='replace', timeout=SECONDS
     )
-    parts = [SOURCE.read_bytes(), repr(command).encode(), version.stdout.encode(), _processor()]
+    parts = [
+        *(file.read_bytes() for file in (*SOURCES, *HEADERS)),
+        repr(command).encode(),
+        version.stdout.encode(),
+        _processor(),
+    ]
     return hashlib.sha256(b'\0'.join(parts)).hexdigest()[:16]
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 
 import torch
 from torch import Tensor
 
 from ..tensors import memory_format
-from .build import library
-
-# Work below which another thread costs more than it brings, in multiply-adds.
-MULTIPLY_ADDS_PER_THREAD = 2**20
+from . import maps
+from .layout import laid_out
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
@@ -20,11 +17,16 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: i
     half = torch.is_autocast_enabled('cpu') and x.dtype == torch.float32
     dtype = torch.get_autocast_dtype('cpu') if half else x.dtype
     precise = torch.promote_types(x.dtype, torch.float32)
-    pixels = x.to(precise, memory_format=torch.channels_last)
+    pixels = laid_out(x.to(precise), torch.channels_last)
     bias = None if bias is None else bias.to(precise)
-    before = dilation * (weight.shape[-1] - 1) // 2
+    before = zeros_before(weight, dilation)
     out = _convolve(pixels, weight.to(precise), bias, dilation, before)
-    return out.to(dtype).contiguous(memory_format=memory_format(x))
+    return laid_out(out, memory_format(x)).to(dtype)
+
+
+def zeros_before(weight: Tensor, dilation: int) -> int:
+    """How many zeros lie on the left and at the top of a map that keeps its size."""
+    return dilation * (weight.shape[-1] - 1) // 2
 
 
 @torch.library.custom_op(
@@ -35,12 +37,7 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: i
 )
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, before: int) -> Tensor:
     """As above, with `before` zeros on the left and at the top, and the rest on the other sides."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    out = torch.empty_like(x)
-    taps = weight.flatten(1).T.contiguous()  # (k * k, C)
-    bias = None if bias is None else bias.contiguous()
-    _run('depthwise', x, taps, bias, out, k=weight.shape[-1], dilation=dilation, before=before)
-    return out
+    return maps.convolve(laid_out(x, torch.channels_last), weight, bias, dilation, before)
 
 
 @torch.library.custom_op(
@@ -51,19 +48,8 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, bef
 )
 def _weight_gradient(x: Tensor, grad: Tensor, k: int, dilation: int, before: int) -> Tensor:
     """The gradients of weight and bias, one under the other: (k * k + 1, C)."""
-    x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
-    out = x.new_empty(k * k + 1, x.shape[1])
-    _run('depthwise_weight_gradient', x, grad, out, k=k, dilation=dilation, before=before)
-    return out
-
-
-def _run(name: str, x: Tensor, *others: Tensor | None, k: int, dilation: int, before: int) -> None:
-    n, c, h, w = x.shape
-    function = getattr(library(), f'{name}_{str(x.dtype).removeprefix("torch.")}')
-    pointers = (ctypes.c_void_p(None if t is None else t.data_ptr()) for t in (x, *others))
-    shape = (ctypes.c_int64 * 7)(n, h, w, c, k, dilation, before)
-    worth = 1 + x.numel() * k * k // MULTIPLY_ADDS_PER_THREAD
-    function(*pointers, shape, ctypes.c_int(min(torch.get_num_threads(), worth)))
+    x, grad = (laid_out(t, torch.channels_last) for t in (x, grad))
+    return maps.tap_gradients(x, grad, k, dilation, before)
 
 
 @_convolve.register_fake
@@ -76,10 +62,14 @@ def _(x: Tensor, grad: Tensor, k: int, dilation: int, before: int) -> Tensor:
     return x.new_empty(k * k + 1, x.shape[1])
 
 
-def _input_gradient(grad: Tensor, weight: Tensor, dilation: int, before: int) -> Tensor:
-    """The gradient convolved with the weight turned round, and zeros on the other sides."""
-    after = dilation * (weight.shape[-1] - 1) - before
-    return _convolve(grad, weight.flip(2, 3), None, dilation, after)
+def turned_round(weight: Tensor, dilation: int, before: int) -> tuple[Tensor, None, int, int]:
+    """Weight, bias, dilation and zeros before that make the input's gradient of the output's."""
+    return weight.flip(2, 3), None, dilation, dilation * (weight.shape[-1] - 1) - before
+
+
+def parameter_gradients(taps: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of weight and bias, from those that lie one under the other."""
+    return taps[:-1].T.reshape(weight.shape), taps[-1]
 
 
 def _keep(ctx, inputs: tuple, output: Tensor) -> None:
@@ -91,12 +81,13 @@ def _convolve_backward(ctx, grad: Tensor) -> tuple:
     x, weight = ctx.saved_tensors
     geometry = ctx.dilation, ctx.before
     needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+    grad = laid_out(grad, torch.channels_last)
     grad_x = grad_weight = grad_bias = None
     if needs_x:
-        grad_x = _input_gradient(grad, weight, *geometry)
+        grad_x = _convolve(grad, *turned_round(weight, *geometry))
     if needs_weight or needs_bias:
-        sums = _weight_gradient(x, grad, weight.shape[-1], *geometry)
-        grad_weight, grad_bias = sums[:-1].T.reshape(weight.shape), sums[-1]
+        taps = _weight_gradient(x, grad, weight.shape[-1], *geometry)
+        grad_weight, grad_bias = parameter_gradients(taps, weight)
     return grad_x, grad_weight, grad_bias if needs_bias else None, None, None
 
 
@@ -107,7 +98,7 @@ def _weight_gradient_backward(ctx, grad: Tensor) -> tuple:
     k = math.isqrt(grad.shape[0])
     weight, bias = grad[:-1].T.reshape(-1, 1, k, k), grad[-1]
     by_x, by_grad, *_ = ctx.needs_input_grad
-    grad_x = _input_gradient(grad_out, weight, *geometry) if by_x else None
+    grad_x = _convolve(grad_out, *turned_round(weight, *geometry)) if by_x else None
     grad_grad = _convolve(x, weight, bias, *geometry) if by_grad else None
     return grad_x, grad_grad, None, None, None
 
