@@ -23,7 +23,7 @@ from ...engine.config import load_config
 from ...engine.spelling import is_ours
 from ...engine.switches import apply_switches
 from ..published import CONFIGS
-from .backbones import RELEASED_ARCH, RELEASED_VAN
+from .backbones import RELEASED_ARCH, RELEASED_VAN, ours
 from .measure import Bench, Contest, Peer
 from .references import as_published
 from .report import Report
@@ -128,7 +128,22 @@ def report(bench: Bench, training: bool, tasks: Sequence[Task] = TASKS) -> Repor
                         for e in entrants
                     ]
                     found.rows.extend(bench.rows(Contest(title, run, peers, images=BATCH)))
+    title = 'AdamW, parameters of VAN-B2'
+    if training and bench.wanted(title):
+        peers = [
+            _optimizer('torch.optim.AdamW', bench),
+            _optimizer('fused', bench, chosen=True, fused=True),
+        ]
+        found.rows.extend(bench.rows(Contest(title, 'update', peers)))
     return found
+
+
+def _optimizer(name: str, bench: Bench, chosen: bool = False, **options: bool) -> Peer:
+    """An update of a backbone's parameters; our configs' is fused (`mmvisattn.engine.switches`)."""
+    parameters = [*ours('van_b2').to(bench.device).parameters()]
+    for parameter in parameters:
+        parameter.grad = torch.randn_like(parameter)
+    return Peer(name, torch.optim.AdamW(parameters, **options).step, chosen)
 
 
 def _config(
