@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -188,3 +188,21 @@ def test_products_of_squares_are_unfolds():
     torch.testing.assert_close(sums, expected, **EXACT)
     turned = native.neighbour_sums(products, a, True)
     torch.testing.assert_close((sums * a).sum(), (turned * v).sum(), **EXACT)
+
+
+def through_torch_func(operator, x):
+    return torch.func.jvp(operator, (x,), (x,))
+
+
+def through_dual_numbers(operator, x):
+    with forward_ad.dual_level():
+        return operator(forward_ad.make_dual(x, x))
+
+
+@needs_native
+@pytest.mark.parametrize('forward', [through_torch_func, through_dual_numbers])
+def test_forward_derivatives_are_never_lost(forward):
+    """Local attention has none: a tangent that disappears in silence would be a wrong zero."""
+    (query, *others), operator = local(4, 5)
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        forward(lambda q: operator(q, *others), query)

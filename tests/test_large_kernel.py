@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from mmvisattn.errors import UserError
@@ -218,6 +219,23 @@ def test_torch_func_maps_and_differentiates():
     found = torch.func.vmap(torch.func.grad(energy), (0, *[None] * 6))(x, *parameters)
     each = [torch.func.grad(energy)(picture, *parameters) for picture in x]
     torch.testing.assert_close(found, torch.stack(each), **EXACT)
+
+
+@pytest.mark.parametrize('dilation', [1, 3])
+def test_forward_derivatives_are_stock_pytorchs(dilation):
+    x, weight, bias = (t.detach() for t in depthwise_arguments(2, 20, 6, 5, 7))
+
+    def stock(x):
+        return F.conv2d(x, weight, bias, padding='same', dilation=dilation, groups=20)
+
+    def ours(x):
+        return depthwise_conv2d(x, weight, bias, dilation=dilation)
+
+    expected = torch.func.jvp(stock, (x,), (x,))
+    torch.testing.assert_close(torch.func.jvp(ours, (x,), (x,)), expected, **EXACT)
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(ours(forward_ad.make_dual(x, x))).tangent
+    torch.testing.assert_close(tangent, expected[1], **EXACT)
 
 
 # ---- memory formats

@@ -267,7 +267,8 @@ def in_pieces(monkeypatch):
 
 @cases
 @pytest.mark.parametrize(
-    ('n', 'h', 'w'), [(2, 9, 5), (1, 4, 17), (2, 1, 1), (1, 2, 3), (1, 1, 9), (0, 3, 4)]
+    ('n', 'h', 'w'),
+    [(2, 9, 5), (1, 4, 17), (2, 1, 1), (1, 2, 3), (1, 1, 9), (1, 9, 1), (1, 9, 2), (0, 3, 4)],
 )
 def test_default_is_the_definition(case, n, h, w):
     tensors, options = case.at(n, h, w)

@@ -96,9 +96,11 @@ class MBConv(nn.Module):
         self.down = POOLS['avg2']() if stride_at['pool'] == 2 else nn.Identity()
         self.conv1_1x1 = PointwiseConv2d(in_channels, hidden, stride_at['1x1'], bias=False)
         self.norm1 = norm(hidden)
-        self.conv2_kxk = DepthwiseConv2d(hidden, 3, bias=False)
-        if stride_at['dw'] == 2:
-            self.conv2_kxk = nn.Conv2d(hidden, hidden, 3, 2, padding=1, groups=hidden, bias=False)
+        self.conv2_kxk = (
+            DepthwiseConv2d(hidden, 3, bias=False)
+            if stride_at['dw'] == 1
+            else nn.Conv2d(hidden, hidden, 3, 2, padding=1, groups=hidden, bias=False)
+        )
         excitation = SqueezeExcitation(hidden, squeezed, cfg['se_activation'])
         early = cfg['se_early']
         self.se_early = excitation if early else nn.Identity()

@@ -20,7 +20,7 @@ class PointwiseConv2d(nn.Conv2d):
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """What `nn.Conv2d(C, C, kernel_size, padding='same', groups=C)` is, and faster."""
+    """What `nn.Conv2d(C, C, kernel_size, padding='same', groups=C)` is to a batch, and faster."""
 
     def __init__(
         self, channels: int, kernel_size: int, dilation: int = 1, bias: bool = True

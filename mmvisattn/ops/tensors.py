@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
@@ -54,19 +55,33 @@ def memory_format(x: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
+def dtype_under_autocast(x: Tensor) -> torch.dtype:
+    """The dtype that a product of `x` computes in."""
+    device = x.device.type
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return x.dtype
+    return torch.get_autocast_dtype(device) if x.dtype == torch.float32 else x.dtype
+
+
 def as_products_take(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     """The tensors as a product would take them: under autocast, in its dtype."""
-    device = tensors[0].device.type
-    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-        return tensors
-    dtype = torch.get_autocast_dtype(device)
-    return tuple(t.to(dtype) if t is not None and t.dtype == torch.float32 else t for t in tensors)
+    return tuple(None if t is None else t.to(dtype_under_autocast(t)) for t in tensors)
 
 
 def exporting() -> bool:
     """Whether a graph is written down to be run elsewhere: torch.export, ONNX or TorchScript."""
     exported = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
     return exported or torch.jit.is_tracing()
+
+
+def transformed() -> bool:
+    """Whether torch.func or forward-mode derivatives go through what is computed.
+
+    They follow PyTorch's own operators, and not those that are registered beside them.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def without_autocast(device: str) -> AbstractContextManager:

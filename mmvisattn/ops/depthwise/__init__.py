@@ -7,7 +7,14 @@ from torch import Tensor
 
 from .. import kernels, native
 from ..backends import Backend, Call, dispatch, precisely
-from ..tensors import expect_dilation, expect_shape, exporting, needs_gradient
+from ..tensors import (
+    dtype_under_autocast,
+    expect_dilation,
+    expect_shape,
+    exporting,
+    needs_gradient,
+    transformed,
+)
 from . import conv, naive, phases
 
 __all__ = ['depthwise_conv2d', 'why_not_native', 'why_not_phases']
@@ -19,8 +26,8 @@ def why_not_phases(x: Tensor, *args: object) -> str | None:
         return f'it is for CPUs, and x is on {x.device.type}'
     if exporting():
         return 'an exported graph holds the convolutions themselves'
-    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
-        return 'torch.func transforms the convolutions themselves'
+    if transformed():
+        return 'torch.func and forward derivatives go through the convolutions themselves'
     return None
 
 
@@ -44,10 +51,13 @@ def _is_pytorchs(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) 
     """Whether PyTorch's own convolution is the fastest on a CPU, in either memory format.
 
     It was wherever no dilation slows it down (4 to 46 times), nor the gradients of a kernel larger
-    than 3 x 3 (2 to 21 times): measured at 64 to 1280 channels and 16 x 16 to 128 x 128 pixels.
+    than 3 x 3 (2 to 21 times): measured in float32 at 64 to 1280 channels and 16 x 16 to 128 x 128
+    pixels. In bf16 it is as fast, in float64 and fp16 it is slow (20 to 150 times).
     """
+    if x.device.type != 'cpu' or dilation != 1:
+        return False
     fast = weight.shape[-1] <= 3 or not needs_gradient(x, weight, bias)
-    return x.device.type == 'cpu' and dilation == 1 and fast
+    return fast and dtype_under_autocast(x) in (torch.float32, torch.bfloat16)
 
 
 def depthwise_conv2d(

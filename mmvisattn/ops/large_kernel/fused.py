@@ -32,8 +32,10 @@ def large_kernel_attention(x: Tensor, *others: Tensor | int | None) -> Tensor:
         p is not None and p.dtype != x.dtype for p in parameters
     )
     precise = x.dtype in (torch.float32, torch.float64)
+    # The backward pass computes all gradients, whether they are needed or not.
+    all_needed = all(needs_gradient(t) for t in (x, *parameters[::2]))
     pixels = laid_out(x, torch.channels_last)
-    if mixed or not precise or not needs_gradient(x, *parameters):
+    if mixed or not precise or not all_needed:
         out = _composed(pixels, *others)
     else:
         out, *_ = _attend(pixels, *others)

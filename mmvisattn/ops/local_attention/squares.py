@@ -9,11 +9,20 @@ import torch
 from torch import Tensor
 
 from .. import native
-from ..tensors import as_products_take, exporting, memory_format, piecewise, without_autocast
+from ..tensors import (
+    as_products_take,
+    exporting,
+    memory_format,
+    piecewise,
+    records_steps,
+    transformed,
+    without_autocast,
+)
 
-# More logits than these are computed in pieces, some heads of a picture each, and again for the
-# backward pass; fewer are kept for it.
+# More logits than these are computed in pieces, some pictures or some heads of one each, and again
+# for the backward pass; fewer are kept for it. A graph has fewer pieces, of `IN_A_GRAPH` as many.
 PIECE_ELEMENTS = 2**23
+IN_A_GRAPH = 8
 
 
 def why_not(query: Tensor, *args: object) -> str | None:
@@ -24,6 +33,8 @@ def why_not(query: Tensor, *args: object) -> str | None:
         return f'it computes floating-point numbers, not {query.dtype}'
     if exporting():
         return 'an exported graph cannot hold it'
+    if transformed():
+        return 'torch.func and forward derivatives do not go through it'
     return native.why_not()
 
 
@@ -41,18 +52,17 @@ def local_attention(
     given = as_products_take(query, key, value, row_embedding, column_embedding)
     dtype, layout, (n, _, height, width) = given[0].dtype, memory_format(query), query.shape
     precise = torch.promote_types(dtype, torch.float32)
-    radius = min(kernel_size // 2, max(height, width) - 1)  # nothing lies farther away
+    radius = min(kernel_size // 2, max(height, width, 1) - 1)  # nothing lies farther away
     seen = slice(kernel_size // 2 - radius, kernel_size // 2 + radius + 1)
     *maps, rows, columns = (None if x is None else x.to(precise) for x in given)
     tensors = [*maps, *(None if x is None else x[:, seen] for x in (rows, columns))]
-    logits = (2 * radius + 1) ** 2 * height * width  # of a head
+    limit = PIECE_ELEMENTS * (IN_A_GRAPH if records_steps() else 1)
+    at_once = max(1, limit // max(1, (2 * radius + 1) ** 2 * height * width))  # heads
     pieces, heads = [tensors], num_heads
-    if n * num_heads * logits > PIECE_ELEMENTS:
-        heads = next(
-            h for h in range(num_heads, 0, -1)
-            if num_heads % h == 0 and (h == 1 or h * logits <= PIECE_ELEMENTS)
-        )  # fmt: skip
-        pieces = list(_pieces(tensors, n, num_heads // heads))
+    if n * num_heads > at_once:
+        heads = max(h for h in range(1, min(num_heads, at_once) + 1) if num_heads % h == 0)
+        pictures = max(1, at_once // num_heads)
+        pieces = list(_pieces(tensors, pictures, num_heads // heads))
     with without_autocast('cpu'):
         attend = partial(_attend, kernel_size=2 * radius + 1, num_heads=heads, scale=scale)
         out = piecewise(attend, pieces, dim=0)
@@ -62,13 +72,13 @@ def local_attention(
 def _pieces(
     tensors: Sequence[Tensor | None], pictures: int, parts: int
 ) -> Iterator[list[Tensor | None]]:
-    """Some heads of a picture each, in order."""
+    """So many pictures each, or a part of the heads of one, in order."""
 
     def part(x: Tensor | None, dim: int, i: int) -> Tensor | None:
         return None if x is None else x.chunk(parts, dim)[i]
 
-    for n in range(pictures):
-        maps = [None if x is None else x[n : n + 1] for x in tensors[:3]]
+    for n in range(0, tensors[0].shape[0], pictures):
+        maps = [None if x is None else x[n : n + pictures] for x in tensors[:3]]
         for i in range(parts):
             yield [*(part(x, 1, i) for x in maps), *(part(x, 0, i) for x in tensors[3:])]
 

@@ -7,15 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from ..tensors import memory_format
+from ..tensors import dtype_under_autocast, memory_format
 from . import maps
 from .layout import laid_out
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
     """(N, C, H, W) to (N, C, H, W), in memory as `x`; half precision is computed in float32."""
-    half = torch.is_autocast_enabled('cpu') and x.dtype == torch.float32
-    dtype = torch.get_autocast_dtype('cpu') if half else x.dtype
+    dtype = dtype_under_autocast(x)
     precise = torch.promote_types(x.dtype, torch.float32)
     pixels = laid_out(x.to(precise), torch.channels_last)
     bias = None if bias is None else bias.to(precise)

@@ -226,8 +226,8 @@ void sums(const T* weights, const Map<const T>& v, const Map<T>& out, const Shap
                                         (turned ? row : y + p) * s.w;
                         int64_t first = std::max<int64_t>(0, -shift);
                         T* to = &padded[(p * s.taps() + i * s.k + j) * width];
-                        gather(to + first, from + first + shift,
-                               std::min(s.w, s.w - shift) - first, 1);
+                        int64_t seen = std::min(s.w, s.w - shift) - first;
+                        if (seen > 0) gather(to + first, from + first + shift, seen, 1);
                         tap.weights[p] = to;
                     }
                     taps.push_back(tap);
