@@ -450,7 +450,7 @@ def asked_of_onednn(monkeypatch):
     """Let small maps be computed as large ones are."""
     monkeypatch.setattr(pointwise, 'LEAST_PIXELS', 0)
     monkeypatch.setattr(pointwise, 'LEAST_MULTIPLY_ADDS', 0)
-    monkeypatch.setattr(pointwise, '_is_left_to_one_thread', lambda: True)
+    monkeypatch.setattr(pointwise, '_is_one_thread', lambda: True)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
@@ -467,6 +467,29 @@ def test_pointwise_convolution_is_stock_torchs(asked_of_onednn, dtype, channels_
     found, expected = (results(f, tensors) for f in (pointwise.pointwise_conv2d, F.conv2d))
     # The same products, summed in another order: 20 to 126 terms of float32.
     torch.testing.assert_close(found, expected, check_stride=False, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_linear_layers_of_pixels_are_stock_torchs(asked_of_onednn, dtype):
+    x, weight, bias, weights, biases = tensors = [
+        torch.randn(shape, dtype=dtype, requires_grad=True)
+        for shape in ((2, 9, 7, 20), (24, 20), (24,), (2, 24, 20), (2, 24))
+    ]
+    each = torch.einsum('nhwc,noc->nhwo', x, weights) + biases[:, None, None]
+    expected = F.linear(x, weight, bias), F.linear(x, weight), each
+    found = (
+        pointwise.pixel_linear(x, weight, bias),
+        pointwise.pixel_linear(x, weight),
+        pointwise.pixel_linear_each(x, weights, biases),
+    )
+    gradients = (
+        torch.autograd.grad(sum(y.sin().sum() for y in outputs), tensors)
+        for outputs in (found, expected)
+    )
+    for pairs in (zip(found, expected, strict=True), zip(*gradients, strict=True)):
+        for ours, stock in pairs:
+            # The same products, summed in another order: 20 to 126 terms.
+            torch.testing.assert_close(ours, stock, check_stride=False, rtol=1e-4, atol=1e-4)
 
 
 def test_pointwise_module_is_stock_torchs(asked_of_onednn):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from ...ops.pointwise import pointwise_conv2d
+
 PACKAGES = (
     'mmvisattn', 'torch', 'torchvision', 'triton', 'timm', 'onedl-mmengine', 'onedl-mmcv',
     'onedl-mmdetection', 'onedl-mmsegmentation', 'onedl-mmpretrain', 'faster-coco-eval',
@@ -25,7 +27,8 @@ class Limits:
 
     Attributes:
         bandwidth: Bytes per second of a copy, read and written.
-        rate: Operations per second of a matrix product, two for each multiply-add.
+        rate: Operations per second of a matrix product, as such or as a 1 x 1 convolution, which
+            a CPU may compute faster; two for each multiply-add.
     """
 
     bandwidth: float
@@ -57,7 +60,11 @@ def measured_limits(device: torch.device, dtype: torch.dtype, short: bool) -> Li
     target = torch.empty_like(source)
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     copying = _best(device, lambda: target.copy_(source))
-    multiplying = _best(device, lambda: a @ b)
+    pixels = a.view(1, 32, -1, side).permute(0, 3, 1, 2)
+    multiplying = min(
+        _best(device, lambda: a @ b),
+        _best(device, lambda: pointwise_conv2d(pixels, b[:, :, None, None])),
+    )
     return Limits(2 * source.nbytes / copying, 2 * side**3 / multiplying)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..cycle_fc.shift import factors
+from ..cycle_fc.shift import cycle_fc
+from ..pointwise import pixel_linear
 from ..tensors import as_products_take, memory_format
 from .reweight import branch_weights
 
@@ -30,18 +30,13 @@ def cycle_mixing(
     """(N, C, H, W) to (N, C, H, W)."""
     (picture,) = as_products_take(x)
     picture = picture.contiguous(memory_format=torch.channels_last)
-    maps, weights = zip(
-        *(
-            factors(picture, weight.flatten(1), step_size, order)
-            for weight, step_size in zip((height_weight, width_weight), step_sizes, strict=True)
-        ),
-        (picture, channel_weight),
-        strict=True,
-    )
-    height, width, channel = (
-        F.linear(m.permute(0, 2, 3, 1).flatten(1, 2), weight, bias)
-        for m, weight, bias in zip(maps, weights, (height_bias, width_bias, None), strict=True)
+    height, width = (
+        cycle_fc(picture, weight, bias, step_size, order).permute(0, 2, 3, 1).flatten(1, 2)
+        for weight, bias, step_size in zip(
+            (height_weight, width_weight), (height_bias, width_bias), step_sizes, strict=True
+        )
     )  # (N, H * W, C)
+    channel = pixel_linear(picture.permute(0, 2, 3, 1), channel_weight).flatten(1, 2)
     if fc1_weight is None:
         mixed = height + width + channel
     else:
@@ -52,5 +47,6 @@ def cycle_mixing(
         a_h, a_w, a_c = branch_weights(mean, fc1_weight, fc1_bias, fc2_weight, fc2_bias)
         mixed = height * a_h[:, None]
         mixed = torch.addcmul(torch.addcmul(mixed, width, a_w[:, None]), channel, a_c[:, None])
-    out = F.linear(mixed, proj_weight, proj_bias).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+    mixed = mixed.unflatten(1, x.shape[2:])
+    out = pixel_linear(mixed, proj_weight, proj_bias).permute(0, 3, 1, 2)
     return out.contiguous(memory_format=memory_format(x))

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from ..cycle_fc.gather import Group, gather, gather_and_sum, groups_of, joined_columns
 from ..cycle_fc.offsets import period_offsets
+from ..pointwise import pixel_linear, pixel_linear_each
 from ..tensors import as_products_take, memory_format, without_autocast
 from .reweight import branch_weights
 
@@ -52,7 +53,7 @@ def cycle_mixing(
     order: str,
 ) -> Tensor:
     """(N, C, H, W) to (N, C, H, W). The composed weights are rounded once, at the end."""
-    n, c, h, w = x.shape
+    h, w = x.shape[2:]
     (picture,) = as_products_take(x)
     picture = picture.contiguous(memory_format=torch.channels_last)
     cycles = [_split(step_size, order) for step_size in step_sizes]
@@ -87,9 +88,9 @@ def cycle_mixing(
     weights, bias = weights.to(picture.dtype), bias.to(picture.dtype)
 
     if fc1_weight is None:
-        out = F.linear(pixels, weights, bias)
+        out = pixel_linear(pixels, weights, bias)
     else:
-        out = torch.baddbmm(bias[:, None], pixels.flatten(1, 2), weights.mT).view(n, h, w, c)
+        out = pixel_linear_each(pixels, weights, bias)
     return out.permute(0, 3, 1, 2).contiguous(memory_format=memory_format(x))
 
 
