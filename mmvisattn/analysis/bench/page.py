@@ -26,7 +26,9 @@ the tensors that live at once, at most, beside inputs and parameters; what a lib
 itself inside a call is not seen on a CPU. `limit` is the share of the machine's limit that is
 reached: over the measured time, the least time for the bytes that must be moved (of operators:
 inputs read once, results written once) or for the multiplications, at the speed of a copy and of a
-matrix product on the same machine. A peer in bold is what a user gets without asking.
+matrix product on the same machine. A peer in bold is what a user gets without asking. A network "as
+published" is ours with its operators computed as they were published; what lies between them is as
+fast as ours, so these rows promise less than a whole released network would show.
 """
 
 TITLES = dict(
