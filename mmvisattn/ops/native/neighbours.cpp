@@ -106,8 +106,33 @@ void in_bands(const Shape& s, int threads, Run run) {
 // Two rows of results are computed at once: they share most of the rows that they need.
 constexpr int PAIR = 2;
 
-// The products of two rows with one other, at `block` steps beside each other. A null pointer in
-// `out` is a result that nobody needs.
+// Adds `block` vectors, `step` apart, to the sums of both rows, each times the row's own factor.
+template <int block, class V, class T>
+inline void add(V (&sums)[PAIR][block], const T* first, const T* second, const T* from,
+                int64_t step) {
+    V own = load<V>(first), other = load<V>(second);
+#pragma GCC unroll 16
+    for (int j = 0; j < block; ++j) {
+        V v = load<V>(from + j * step);
+        sums[0][j] += own * v;
+        sums[1][j] += other * v;
+    }
+}
+
+// Stores the first `count` numbers of each vector, `column` apart; vectors lie `step` apart. A null
+// pointer in `out` is a result that nobody needs.
+template <int block, class V, class T>
+inline void put(T* const (&out)[PAIR], const V (&sums)[PAIR][block], int64_t at, int64_t step,
+                int64_t count, int64_t column) {
+#pragma GCC unroll 2
+    for (int p = 0; p < PAIR; ++p)
+        if (out[p])
+#pragma GCC unroll 16
+            for (int j = 0; j < block; ++j)
+                scatter(out[p] + at + j * step, sums[p][j], count, column);
+}
+
+// The products of two rows with one other, at `block` steps beside each other.
 template <int block, class V, class T>
 inline void products_of(const T* const (&own)[PAIR], int64_t own_step, const T* other,
                         int64_t other_step, T* const (&out)[PAIR], int64_t out_step,
@@ -115,21 +140,10 @@ inline void products_of(const T* const (&own)[PAIR], int64_t own_step, const T* 
     constexpr int lanes = sizeof(V) / sizeof(T);
     for (int64_t x = 0; x < s.w; x += lanes) {
         V sums[PAIR][block] = {};
-        for (int64_t c = 0; c < s.channels; ++c) {
-            V first = load<V>(own[0] + c * own_step + x), second = load<V>(own[1] + c * own_step + x);
-#pragma GCC unroll 16
-            for (int j = 0; j < block; ++j) {
-                V v = load<V>(other + c * other_step + x + j);
-                sums[0][j] += first * v;
-                sums[1][j] += second * v;
-            }
-        }
-#pragma GCC unroll 2
-        for (int p = 0; p < PAIR; ++p)
-            if (out[p])
-#pragma GCC unroll 16
-                for (int j = 0; j < block; ++j)
-                    scatter(out[p] + j * out_step + x, sums[p][j], s.w - x, 1);
+        for (int64_t c = 0; c < s.channels; ++c)
+            add(sums, own[0] + c * own_step + x, own[1] + c * own_step + x,
+                other + c * other_step + x, 1);
+        put(out, sums, x, out_step, s.w - x, 1);
     }
 }
 
@@ -183,22 +197,9 @@ inline void sums_of(const std::vector<Tap<T>>& taps, int64_t from, int64_t step,
     constexpr int lanes = sizeof(V) / sizeof(T);
     for (int64_t x = 0; x < w; x += lanes) {
         V sums[PAIR][block] = {};
-        for (const Tap<T>& tap : taps) {
-            V first = load<V>(tap.weights[0] + x), second = load<V>(tap.weights[1] + x);
-#pragma GCC unroll 16
-            for (int c = 0; c < block; ++c) {
-                V v = load<V>(tap.v + (from + c) * step + x);
-                sums[0][c] += first * v;
-                sums[1][c] += second * v;
-            }
-        }
-#pragma GCC unroll 2
-        for (int p = 0; p < PAIR; ++p)
-            if (out[p])
-#pragma GCC unroll 16
-                for (int c = 0; c < block; ++c)
-                    scatter(out[p] + (from + c) * map.channel + x * map.column, sums[p][c], w - x,
-                            map.column);
+        for (const Tap<T>& tap : taps)
+            add(sums, tap.weights[0] + x, tap.weights[1] + x, tap.v + from * step + x, step);
+        put(out, sums, from * map.channel + x * map.column, map.channel, w - x, map.column);
     }
 }
 
