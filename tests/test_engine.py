@@ -5,11 +5,11 @@ import os
 import pytest
 import torch
 
-from mmvisattn.engine import launch
 from mmvisattn.engine.arguments import test_parser as parser_of_test
 from mmvisattn.engine.arguments import train_parser
-from mmvisattn.engine.checkpoint import latest_checkpoint
 from mmvisattn.errors import UserError, reported
+from mmvisattn.processes import launch
+from mmvisattn.survival.checkpoints import latest_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,18 @@ ARROWS = {
     'deploy': {'errors', 'backbones', 'layers'},
     'doctor': {'__version__', 'ops'},
     'evaluation': {'errors', 'registry'},
-    'engine': {'errors', 'registry', 'datasets', 'deploy', 'doctor', 'weights'},
+    'processes': {'errors'},
+    'survival': {'errors', 'datasets', 'processes', 'weights'},
+    'engine': {
+        'errors',
+        'registry',
+        'datasets',
+        'deploy',
+        'doctor',
+        'processes',
+        'survival',
+        'weights',
+    },  # fmt: skip
     'analysis': {'errors', 'ops', 'backbones', 'datasets', 'deploy', 'engine'},
     'timm': {'errors', 'backbones', 'weights'},
 }

@@ -7,7 +7,7 @@ import os
 
 from mmengine.config import DictAction
 
-from .launch import LAUNCHERS
+from ..processes.launch import LAUNCHERS
 
 
 class Options(DictAction):

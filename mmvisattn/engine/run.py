@@ -11,12 +11,12 @@ from mmengine.registry import MODELS
 
 from .. import doctor
 from ..errors import UserError
+from ..processes.launch import init_distributed, leave_distributed
+from ..survival.checkpoints import latest_checkpoint
 from ..weights import read_checkpoint, require_pretrained_match
-from .checkpoint import latest_checkpoint
 from .compiling import prepare_compilation
 from .config import dataset_configs, load_config
 from .datasets_check import check_datasets
-from .launch import init_distributed, leave_distributed
 from .results import complete_or_absent, write_predictions
 from .runner import Runner
 from .skipped import allowed_share

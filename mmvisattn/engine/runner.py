@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from ..datasets.guard import guard, skip_bad_samples
 from ..deploy import fuse_for_inference, is_folded
 from ..errors import UserError
+from ..survival.checkpoints import latest_checkpoint
 from ..weights import (
     convert_inside,
     guard_libraries,
@@ -25,7 +26,6 @@ from ..weights import (
     state_dict_of,
 )
 from .batch import Batch
-from .checkpoint import latest_checkpoint
 from .compiling import CompilationHook, compile_parts
 from .skipped import SkippedPicturesHook, allowed_share
 
