@@ -26,8 +26,13 @@ config_utils._get_cfg_metainfo = functools.cache(config_utils._get_cfg_metainfo)
 
 @pytest.fixture(autouse=True)
 def own_visualizer():
-    """A run of a test writes into its own folder: MMEngine keeps visualizers by their name."""
+    """A run of a test writes into its own folder."""
     yield
+    forget_visualizers()
+
+
+def forget_visualizers():
+    """MMEngine keeps visualizers by the name of their run, those of one name in one folder."""
     classes = [Visualizer]
     for cls in classes:
         cls._instance_dict.clear()

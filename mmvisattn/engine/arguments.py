@@ -24,7 +24,13 @@ class Options(DictAction):
         for word in values:
             if '=' not in word:
                 parser.error(f"{option_string} takes KEY=VALUE, got '{word}'")
-        super().__call__(parser, namespace, values, option_string)
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, RecursionError):
+            parser.error(
+                f'{option_string} takes words, numbers, lists "[a,b]" and tuples in them, got '
+                f'{" ".join(values)}: dicts belong into a config'
+            )
 
 
 class Renamed(argparse.Action):

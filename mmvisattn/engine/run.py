@@ -13,6 +13,9 @@ from .. import doctor
 from ..errors import UserError
 from ..processes.launch import init_distributed, leave_distributed
 from ..survival.checkpoints import latest_checkpoint
+from ..survival.nonfinite import NonFinite
+from ..survival.resuming import choose_checkpoint
+from ..survival.stopping import Stopped, StopRequest, stop_requests
 from ..weights import read_checkpoint, require_pretrained_match
 from .compiling import prepare_compilation
 from .config import dataset_configs, load_config
@@ -31,19 +34,33 @@ def train(args: argparse.Namespace) -> None:
     Raises:
         UserError: Bad input, before anything is written.
     """
+    with stop_requests() as request:
+        status = _train(args, request)
+    leave_distributed(status)
+
+
+def _train(args: argparse.Namespace, request: StopRequest) -> int:
+    """Train, until the end or until somebody asks to stop; returns the status to exit with."""
     cfg = _config(args)
     apply_switches(cfg, args)
     if args.pretrained:
         _use_pretrained(cfg.model, args.pretrained)
     cfg.bad_pictures = allowed_share(cfg)
+    NonFinite.of(cfg)
     check_datasets(cfg, ('train_dataloader', 'val_dataloader'))
+    _join(cfg)
+    notes = choose_checkpoint(cfg)
     _check_backbone(cfg)
     if cfg.get('load_from'):
         read_checkpoint(cfg.load_from)
-    runner = _runner(cfg)
+    runner = _runner(cfg, notes)
     runner.random_on_purpose = args.pretrained == 'none'
-    runner.train()
-    leave_distributed()
+    runner.stop_request = request
+    try:
+        runner.train()
+    except Stopped as stopped:
+        return stopped.code
+    return 0
 
 
 def test(args: argparse.Namespace) -> None:
@@ -73,9 +90,8 @@ def test(args: argparse.Namespace) -> None:
     notes += _boxes_of_poses(cfg)
     check_datasets(cfg, ('test_dataloader',))
     read_checkpoint(cfg.load_from)
-    runner = _runner(cfg)
-    for note in notes:
-        runner.logger.info(note)
+    _join(cfg)
+    runner = _runner(cfg, notes)
     runner.folds = args.deploy
     with complete_or_absent(args.out):
         runner.test()
@@ -99,11 +115,16 @@ def _config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _runner(cfg: Config) -> Runner:
+def _join(cfg: Config) -> None:
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
     known = {k: v for k, v in dist_cfg.items() if k in ('backend', 'timeout', 'port')}
     init_distributed(cfg.launcher, **known)
+
+
+def _runner(cfg: Config, notes: list[str]) -> Runner:
     runner = Runner.from_cfg(cfg)
+    for note in notes:
+        runner.logger.info(note)
     if runner.rank == 0:
         (Path(runner.log_dir) / 'environment.txt').write_text(doctor.describe() + '\n')
     return runner
@@ -143,7 +164,7 @@ def _check_backbone(cfg: Config) -> None:
     init_cfg = backbone.get('init_cfg')
     if not is_ours(backbone) and 'CheckedPretrained' not in str(init_cfg):
         return
-    if cfg.get('resume') and (cfg.get('load_from') or latest_checkpoint(cfg.work_dir)[0]):
+    if cfg.get('resume'):
         backbone = {**backbone, 'init_cfg': None}  # the checkpoint holds every weight
     scope = MODELS.switch_scope_and_registry(cfg.get('default_scope'))
     with torch.device('meta' if is_ours(backbone) else 'cpu'), scope as models:

@@ -6,17 +6,24 @@ import re
 
 import torch
 from mmengine import runner as mmengine_runner
-from mmengine.hooks import EMAHook
+from mmengine.config import Config
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop
+from mmengine.runner import BaseLoop, Priority
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..datasets.guard import guard, skip_bad_samples
+from ..datasets.stream import isolate, place_samples
 from ..deploy import fuse_for_inference, is_folded
 from ..errors import UserError
-from ..survival.checkpoints import latest_checkpoint
+from ..processes.agreement import any_process
+from ..survival.checkpoints import CheckpointHook
+from ..survival.loops import EpochBasedTrainLoop, IterBasedTrainLoop
+from ..survival.nonfinite import NonFinite, NonFiniteHook
+from ..survival.resuming import ExactResumeHook, choose_checkpoint
+from ..survival.stopping import StopRequest
 from ..weights import (
     convert_inside,
     guard_libraries,
@@ -32,6 +39,9 @@ from .skipped import SkippedPicturesHook, allowed_share
 # Of a checkpoint to fine-tune from, this much must fit: all but heads of another class count.
 FINE_TUNE_COVERAGE = 0.5
 
+# What is built in place of MMEngine's.
+LOOPS = {loop.__name__: loop for loop in (EpochBasedTrainLoop, IterBasedTrainLoop)}
+
 
 class Runner(mmengine_runner.Runner):
     """A run. It differs from MMEngine's in what it does with bad input and without a GPU.
@@ -39,6 +49,7 @@ class Runner(mmengine_runner.Runner):
     Attributes:
         random_on_purpose: Whether the backbone is meant to start from random weights.
         folds: Whether a test folds the network for inference (`mmvisattn.deploy`).
+        stop_request: Whether somebody asked the run to stop.
     """
 
     random_on_purpose = False
@@ -46,7 +57,20 @@ class Runner(mmengine_runner.Runner):
 
     def __init__(self, *args, **kwargs) -> None:
         guard_libraries()
+        self.stop_request = StopRequest()
+        self._exact = ExactResumeHook()
         super().__init__(*args, **kwargs)
+        self.register_hook(self._exact)
+        self.register_hook(NonFiniteHook(NonFinite.of(self.cfg)))
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> Runner:
+        """Build a run; one that resumes without saying from what takes the newest checkpoint."""
+        notes = [] if cfg.get('load_from') else choose_checkpoint(cfg)
+        runner = super().from_cfg(cfg)
+        for note in notes:
+            runner.logger.info(note)
+        return runner
 
     @property
     def bare_model(self) -> nn.Module:
@@ -67,16 +91,32 @@ class Runner(mmengine_runner.Runner):
         """Build a data loader whose errors name the file they are about."""
         loader = mmengine_runner.Runner.build_dataloader(*args, **kwargs)
         guard(loader.dataset)
+        isolate(loader)
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the loop of training, which goes on without a few samples that fail."""
+        """Build the loop of training, which goes on without a few samples that fail.
+
+        In place of MMEngine's loops those of `survival` are built, which resume exactly.
+        """
         if isinstance(loop, BaseLoop):
             return loop
-        loop = super().build_train_loop(loop)
+        default = 'EpochBasedTrainLoop' if loop.get('by_epoch') else 'IterBasedTrainLoop'
+        loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
+        kind = loop.get('type', default)
+        loop = super().build_train_loop({**loop, 'type': LOOPS.get(kind, kind)})
+        place_samples(loop.dataloader, self.seed)
         share = allowed_share(self.cfg)
         self.register_hook(SkippedPicturesHook(skip_bad_samples(loop.dataloader.dataset, share)))
         return loop
+
+    def register_hook(
+        self, hook: Hook | dict, priority: str | int | Priority | None = None
+    ) -> None:
+        """Register a hook; in place of MMEngine's checkpoint hook that of `survival`."""
+        if isinstance(hook, dict) and hook.get('type') == 'CheckpointHook':
+            hook = {**hook, 'type': CheckpointHook}
+        super().register_hook(hook, priority)
 
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
@@ -123,11 +163,7 @@ class Runner(mmengine_runner.Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def load_or_resume(self) -> None:
-        """Load or resume; `resume` alone takes the newest checkpoint that can be read.
-
-        A test then folds and compiles what was loaded, if it is to.
-        """
-        self._choose_checkpoint()
+        """Load or resume; a test then folds and compiles what was loaded, if it is to."""
         super().load_or_resume()
         if self._train_loop is None:
             if self.folds:
@@ -150,6 +186,7 @@ class Runner(mmengine_runner.Runner):
             UserError: The file is unreadable, would run code, or belongs to another network.
         """
         checkpoint = read_checkpoint(filename, map_location)
+        checkpoint.get('meta', {}).pop('config', None)  # MMEngine would run it
         missing = {'meta', 'message_hub', 'optimizer'} - set(checkpoint)
         if self._resume and missing:
             raise UserError(
@@ -191,6 +228,21 @@ class Runner(mmengine_runner.Runner):
         self.logger.info(f'Loaded {filename}:\n{match}')
         return checkpoint
 
+    def save_checkpoint(self, *args, **kwargs) -> None:
+        """Save what all processes need to go on exactly; all of them must call it.
+
+        Raises:
+            OSError: In every process, if it could not be written.
+        """
+        self._exact.gather(self)
+        error = None
+        try:
+            super().save_checkpoint(*args, **kwargs)
+        except OSError as raised:
+            error = raised
+        if any_process(error is not None):
+            raise error or OSError('process 0 could not write it')
+
     def dump_config(self) -> None:
         """Write the resolved config of a training run; a test beside it leaves that one alone."""
         if self._train_loop is not None:
@@ -198,7 +250,6 @@ class Runner(mmengine_runner.Runner):
 
     def _init_model_weights(self) -> None:
         """Initialise; a pretrained backbone must be pretrained with the very network it is."""
-        self._choose_checkpoint()
         backbone = getattr(self.bare_model, 'backbone', None)
         if self._resume and backbone is not None:
             backbone.init_cfg = None  # the checkpoint holds every weight: nothing to download
@@ -217,20 +268,6 @@ class Runner(mmengine_runner.Runner):
                 'The backbone starts from random weights: no pretrained checkpoint was given '
                 '(--pretrained). Scores reported by papers start from ImageNet weights.'
             )
-
-    def _choose_checkpoint(self) -> None:
-        """Say once what `resume` alone goes on from; without a checkpoint it starts anew."""
-        if not self._resume or self._load_from is not None or self._has_loaded:
-            return
-        newest, broken = latest_checkpoint(self.work_dir)
-        for path in broken:
-            self.logger.warning(f'Passed over {path}: it cannot be read.')
-        if newest is None:
-            self.logger.info(f'No checkpoint in {self.work_dir}: starting at iteration 0.')
-            self._resume = False
-        else:
-            self.logger.info(f'Resuming from {newest}.')
-            self._load_from = str(newest)
 
     def _maybe_compile(self, target: str) -> None:
         """Compile backbone and neck alone: MMEngine would compile its whole step, which is slower

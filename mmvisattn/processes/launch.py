@@ -5,6 +5,7 @@ MMEngine's own start asks for a GPU in every case; with the group already joined
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -57,19 +58,23 @@ def init_distributed(
     distributed.init_process_group(backend, timeout=timedelta(seconds=timeout))
 
 
-def leave_distributed() -> None:
-    """End this process, if it is one of several on CPUs; all its work is written.
+def leave_distributed(status: int = 0) -> None:
+    """End this process, with that exit status; all its work is written.
 
-    At the interpreter's own end gloo's threads now and then aborted a process that had succeeded
-    ("terminate called without an active exception"), and with it the whole launch.
+    With gloo it ends here: at the interpreter's own end gloo's threads now and then aborted a
+    process that had succeeded ("terminate called without an active exception"), and with it the
+    whole launch.
     """
     if not distributed.is_initialized() or distributed.get_backend() != 'gloo':
+        if status:
+            sys.exit(status)
         return
-    distributed.barrier()  # process 0 may serve the others' store
+    if status == 0:
+        distributed.barrier()  # process 0 may serve the others' store
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _torchrun(env: dict) -> dict[str, str]:
@@ -107,3 +112,13 @@ def first_host(nodelist: str) -> str:
     """
     name, number, suffix = re.match(r'([^,\[]+)(?:\[(\d+)[^\]]*\])?([^,]*)', nodelist).groups()
     return name + (number or '') + suffix
+
+
+def control_group() -> distributed.ProcessGroup | None:
+    """A group of all processes for words about the run, on CPUs; None with one process."""
+    return _control_group() if distributed.is_initialized() else None
+
+
+@functools.cache
+def _control_group() -> distributed.ProcessGroup:
+    return distributed.new_group(backend='gloo')

@@ -1,36 +1,221 @@
-"""Find the checkpoint that a run goes on from."""
+"""Checkpoints of a run: written whole, kept until a newer one is safe, and read if they verify."""
 
 from __future__ import annotations
 
+import copy
 import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+from mmengine.runner import Runner
+from torch import nn
+
+from ..atomic import remove_partial, write_text
 from ..errors import UserError
+from ..processes.agreement import any_process
 from ..weights import read_checkpoint
+
+POINTER = 'last_checkpoint'
+# What a run remembers, in MMEngine's message hub: the names of the checkpoints that max_keep_ckpts
+# counts, that of one saved out of turn, and the iteration that was validated last.
+KEPT, EXTRA, VALIDATED = 'kept_ckpts', 'extra_ckpt', 'validated_iter'
 
 
 def latest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[Path]]:
-    """The newest checkpoint of a run that can be read, and those passed over because they cannot.
+    """The newest checkpoint of a run that verifies, and those passed over because they do not.
 
-    The newest is the one that MMEngine's `last_checkpoint` names (an older run may have left a
-    higher number); then they go by number. The folder may have been moved.
+    The newest is the one that `last_checkpoint` names (an older run may have left a higher number);
+    then they go by number. The folder may have been moved.
     """
     work_dir = Path(work_dir)
-    pointer = work_dir / 'last_checkpoint'
+    pointer = work_dir / POINTER
     named = Path(pointer.read_text().strip()).name if pointer.is_file() else None
     saved = [path for path in work_dir.glob('*.pth') if _step(path) is not None]
     broken = []
     for path in sorted(saved, key=lambda p: (p.name == named, _step(p)), reverse=True):
-        try:
-            read_checkpoint(path)
-        except UserError:
-            broken.append(path)
-        else:
+        if verifies(path):
             return path, broken
+        broken.append(path)
     return None, broken
 
 
-def _step(path: Path) -> int | None:
-    """The number in iter_N.pth or epoch_N.pth; None for another name (best_*)."""
-    found = re.fullmatch(r'(?:iter|epoch)_(\d+)', path.stem)
-    return int(found[1]) if found else None
+def verifies(path: str | Path) -> bool:
+    """Whether a checkpoint is what was written: every record against the checksum beside it.
+
+    `torch.save` stores a CRC-32 of each tensor, which `torch.load` does not look at. A file in
+    PyTorch's older format, which has none, must be readable.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, EOFError, RuntimeError, zlib.error, NotImplementedError):
+        return False
+    except zipfile.BadZipFile:
+        with suppress(UserError):
+            read_checkpoint(path)
+            return True
+        return False
+
+
+class CheckpointHook(MMEngineCheckpointHook):
+    """MMEngine's, which neither deletes before it has saved nor ends a run that cannot save."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._saved_iter: int | None = None
+        self._failure: str | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the folder; remove what a process that was killed was writing there."""
+        super().before_train(runner)
+        folder = Path(self.out_dir)
+        if is_main_process() and folder.is_dir():
+            remove_partial(folder)
+        if runner._resume and Path(runner._load_from).resolve().parent == folder.resolve():
+            self._saved_iter = runner.iter
+
+    def has_saved(self, runner: Runner) -> bool:
+        """Whether the run is on the disk as it is between two steps."""
+        return self._saved_iter == runner.iter
+
+    def save_now(self, runner: Runner) -> None:
+        """Save the run as it is between two steps, unless that is on the disk already.
+
+        Where epochs are counted the file is named epoch_E_iter_N.pth. The next regular checkpoint
+        removes it.
+        """
+        if self.has_saved(runner):
+            return
+        epochs = f'epoch_{runner.epoch}_' if self.by_epoch else ''
+        runner.logger.info(f'Saving checkpoint at {runner.iter} iterations')
+        meta = dict(epoch=runner.epoch, iter=runner.iter)
+        self._save(runner, f'{epochs}iter_{runner.iter}.pth', meta, is_extra=True)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Save the best; the one it replaces is deleted once it is there."""
+        runner.message_hub.update_info(VALIDATED, runner.iter)
+        backend, info = self.file_backend, runner.message_hub.runtime_info
+        self.file_backend = _LateRemovals(backend)
+        best = {key: value for key, value in info.items() if key.startswith('best_')}
+        own = copy.copy(vars(self))
+        try:
+            super().after_val_epoch(runner, metrics)
+            if is_main_process():
+                self.file_backend.remove_now()
+        except OSError as error:
+            vars(self).update(own)
+            for key in [key for key in info if key.startswith('best_')]:
+                del info[key]
+            info.update(best)
+            self._report(runner, 'the best checkpoint', str(error))
+        finally:
+            self.file_backend = backend
+
+    def after_train(self, runner: Runner) -> None:
+        """End the training.
+
+        Raises:
+            UserError: The last checkpoint could not be written.
+        """
+        if self._failure is not None:
+            raise UserError(
+                'the training has ended, and its last checkpoint could not be saved',
+                got=self._failure,
+                do=f'mend that, then continue with --resume: the last good one is {self.last_ckpt}',
+            )
+        super().after_train(runner)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        self._save(runner, self.filename_tmpl.format(step), meta)
+
+    def _save(self, runner: Runner, name: str, meta: dict, is_extra: bool = False) -> None:
+        """Write a checkpoint, then point to it, then delete what it replaces."""
+        if any_process(not _is_finite(runner.bare_model)):
+            self._report(runner, name, 'weights are no longer finite')
+            return
+        info = runner.message_hub.runtime_info
+        before = copy.deepcopy({key: info.get(key) for key in (KEPT, EXTRA, 'last_ckpt')})
+        kept = [one for one in before[KEPT] or [] if one != name] + [name] * (not is_extra)
+        outdated = kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []
+        if before[EXTRA] not in (None, name):
+            outdated.append(before[EXTRA])
+        path = self.file_backend.join_path(self.out_dir, name)
+        # What the file says of itself, in case the run goes on from it.
+        runner.message_hub.update_info_dict({
+            KEPT: [one for one in kept if one not in outdated] if self.max_keep_ckpts > 0 else [],
+            EXTRA: name if is_extra else None,
+            'last_ckpt': path,
+        })  # fmt: skip
+        try:
+            runner.save_checkpoint(
+                self.out_dir, name, self.file_client_args,
+                save_optimizer=self.save_optimizer or is_extra,
+                save_param_scheduler=self.save_param_scheduler or is_extra,
+                meta=meta, by_epoch=self.by_epoch, backend_args=self.backend_args, **self.args,
+            )  # fmt: skip
+        except OSError as error:
+            info.update(before)
+            self._report(runner, name, str(error))
+            return
+        self.last_ckpt, self._saved_iter, self._failure = path, meta['iter'], None
+        if is_main_process():
+            write_text(Path(runner.work_dir) / POINTER, path)
+            for one in outdated:
+                self._remove(self.file_backend.join_path(self.out_dir, one))
+
+    def _report(self, runner: Runner, what: str, reason: str) -> None:
+        """Say that a file could not be written; the run goes on, in the hope of the next one."""
+        self._failure = reason
+        runner.logger.error(
+            f'{what} could not be saved: {reason}. The last good checkpoint is '
+            f'{self.last_ckpt or "that which the run started from"}; the training goes on.'
+        )
+
+    def _remove(self, path: str) -> None:
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):
+            self.file_backend.rmtree(path)
+
+
+class _LateRemovals:
+    """A file backend that removes only when it is told to."""
+
+    def __init__(self, backend: object) -> None:
+        self._backend = backend
+        self._removals: list[tuple[Callable[[str], None], str]] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        self._removals.append((self._backend.remove, path))
+
+    def rmtree(self, path: str) -> None:
+        self._removals.append((self._backend.rmtree, path))
+
+    def remove_now(self) -> None:
+        for remove, path in self._removals:
+            remove(path)
+
+
+def _is_finite(model: nn.Module) -> bool:
+    """Whether the weights, or this process's share of them, are numbers: else better none saved."""
+    values = (value.detach() for value in chain(model.parameters(), model.buffers()))
+    shares = (value.to_local() if hasattr(value, 'to_local') else value for value in values)
+    return all(bool(share.isfinite().all()) for share in shares)
+
+
+def _step(path: Path) -> tuple[int, int] | None:
+    """What a checkpoint's name counts, epochs first; None for another name (best_*)."""
+    found = re.fullmatch(r'(?:epoch_(\d+))?_?(?:iter_(\d+))?', path.stem)
+    if found is None or not any(found.groups()):
+        return None
+    epoch, iteration = found.groups(default='0')
+    return int(epoch), int(iteration)

@@ -9,15 +9,17 @@ import re
 from argparse import Namespace
 from pathlib import Path
 from typing import BinaryIO
-from uuid import uuid4
 
 import numpy as np
 import safetensors.torch
 import torch
+from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner import runner as mmengine_runner
 from torch import Tensor
 
+from ..atomic import written_whole
 from ..errors import UserError
 from .download import fetch, is_url, unpublished_name
 
@@ -131,22 +133,18 @@ def write_checkpoint(
             got=path.suffix or None,
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.{uuid4().hex}.partial')
-    try:
+    with written_whole(path) as file:
         if path.suffix == '.safetensors':
             # safetensors refuses tensors that share memory, as views into one do.
             own = {key: value.clone(memory_format=torch.contiguous_format)
                    for key, value in state_dict.items()}  # fmt: skip
-            safetensors.torch.save_file(own, partial, metadata={'format': 'pt'})
+            file.write(safetensors.torch.save(own, metadata={'format': 'pt'}))
         else:
-            torch.save({wrapping: state_dict} if wrapping else state_dict, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+            torch.save({wrapping: state_dict} if wrapping else state_dict, file)
 
 
 def guard_libraries() -> None:
-    """Make MMEngine read every checkpoint of this process with `read_checkpoint`.
+    """Make MMEngine read each checkpoint with `read_checkpoint`, and write it whole or not at all.
 
     Its own reader falls back to running what a refused pickle holds, and reads URLs so from the
     start; `Pretrained` of every library's backbones goes through it. Whatever else calls
@@ -154,6 +152,7 @@ def guard_libraries() -> None:
     """
     mmengine_checkpoint._safe_torch_load = _read_for_mmengine
     mmengine_checkpoint.load_url = _read_for_mmengine
+    mmengine_runner.save_checkpoint = _write_for_mmengine
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # PyTorch stops if both are set
 
@@ -162,6 +161,15 @@ def _read_for_mmengine(
     source: str | BinaryIO, map_location: str | torch.device | None = None, **_: object
 ) -> dict:
     return read_checkpoint(source, map_location)
+
+
+def _write_for_mmengine(checkpoint: dict, filename: str, *args: object, **kwargs: object) -> None:
+    """Write to a disk ourselves; MMEngine's file backends reach what is no disk."""
+    if isinstance(get_file_backend(filename), LocalBackend):
+        with written_whole(filename) as file:
+            torch.save(checkpoint, file)
+    else:
+        mmengine_checkpoint.save_checkpoint(checkpoint, filename, *args, **kwargs)
 
 
 def _trusted_globals() -> list[tuple[object, str]]:

@@ -1,0 +1,65 @@
+"""What a process knows besides weights: its random generators, and gradients not yet used."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+from mmengine.optim import OptimWrapper
+from torch import distributed, nn
+
+from ..processes.launch import control_group
+
+
+def gathered_state(model: nn.Module, optim_wrapper: OptimWrapper) -> list[dict]:
+    """The state of every process, in the order of their ranks; all of them must ask.
+
+    Each is plain data and tensors, which `torch.load` reads with `weights_only`.
+    """
+    state = {'generators': _generators(), 'gradients': _gradients(model, optim_wrapper)}
+    group = control_group()
+    if group is None:
+        return [state]
+    states = [None] * distributed.get_world_size(group)
+    distributed.all_gather_object(states, state, group=group)
+    return states
+
+
+def restore_state(state: dict, model: nn.Module) -> None:
+    """Put a state back; the next random number and the next step are those that would have been."""
+    generators = state['generators']
+    version, numbers, gauss = generators['python']
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, *rest = generators['numpy']
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(generators['torch'].cpu())
+    if 'cuda' in generators and torch.cuda.is_available():
+        torch.cuda.set_rng_state(generators['cuda'].cpu())
+    parameters = dict(model.named_parameters())
+    for name, gradient in state['gradients'].items():
+        parameters[name].grad = gradient.to(parameters[name])
+
+
+def _generators() -> dict:
+    version, numbers, gauss = random.getstate()
+    kind, keys, *rest = np.random.get_state()
+    generators = {
+        'python': [version, list(numbers), gauss],
+        'numpy': [kind, torch.from_numpy(keys.astype(np.int64)), *rest],
+        'torch': torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        generators['cuda'] = torch.cuda.get_rng_state()
+    return generators
+
+
+def _gradients(model: nn.Module, optim_wrapper: OptimWrapper) -> dict[str, torch.Tensor]:
+    """Those of a step whose batches are still being added up: each process has its own."""
+    if optim_wrapper.should_update():
+        return {}
+    return {
+        name: parameter.grad.cpu()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
