@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from ..atomic import write_text
 from ..errors import UserError
@@ -84,7 +85,7 @@ class NonFiniteHook(Hook):
         """Guard the optimizer, if it is to leave such steps out."""
         # fp16's scaler leaves such steps out by itself.
         if self.settings.skip and not hasattr(runner.optim_wrapper, 'loss_scaler'):
-            _step_if_finite(runner.optim_wrapper)
+            _step_if_finite(runner.optim_wrapper, runner.bare_model)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict | None = None
@@ -125,9 +126,14 @@ class NonFiniteHook(Hook):
         return Path(runner.log_dir) / FILE.format(runner.rank)
 
 
-def _step_if_finite(optim_wrapper: OptimWrapper) -> None:
-    """Leave the weights alone where a gradient is not finite; all processes see the same ones."""
+def _step_if_finite(optim_wrapper: OptimWrapper, model: nn.Module) -> None:
+    """Leave the network alone where a gradient is not finite; all processes see the same ones.
+
+    BatchNorm's averages have taken the batch in by then: they go back to what they were.
+    """
     step: Callable = optim_wrapper.step
+    averages = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    kept = [buffer.clone() for buffer in averages]
 
     @wraps(step)
     def guarded(**kwargs: object) -> None:
@@ -137,8 +143,11 @@ def _step_if_finite(optim_wrapper: OptimWrapper) -> None:
             for parameter in group['params']
             if parameter.grad is not None
         ]
-        if torch.nn.utils.get_total_norm(gradients).isfinite():
+        is_finite = bool(torch.nn.utils.get_total_norm(gradients).isfinite())
+        if is_finite:
             step(**kwargs)
+        for buffer, copy in zip(averages, kept, strict=True):
+            copy.copy_(buffer) if is_finite else buffer.copy_(copy)
 
     optim_wrapper.step = guarded
 
