@@ -24,6 +24,7 @@ ARROWS = {
     'processes': {'errors'},
     'survival': {'atomic', 'errors', 'datasets', 'processes', 'weights'},
     'engine': {
+        '__version__',
         'errors',
         'registry',
         'datasets',
