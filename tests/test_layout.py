@@ -25,6 +25,7 @@ ARROWS = {
     'survival': {'atomic', 'errors', 'datasets', 'processes', 'weights'},
     'engine': {
         '__version__',
+        'atomic',
         'errors',
         'registry',
         'datasets',

@@ -232,11 +232,13 @@ def test_interrupted_seeds_go_on(ade20k, tmp_path):
     wait_for(tmp_path / 'seed_0' / 'last_checkpoint')
     os.kill(read_record(tmp_path / 'seed_0')['run']['pid'], signal.SIGKILL)
     wait_for(tmp_path / 'seed_1' / 'last_checkpoint')
-    running.send_signal(signal.SIGINT)
+    running.send_signal(signal.SIGTERM)
     said = f'seed 0: ended with status {-signal.SIGKILL}'
     assert running.wait(120) == 75, (tmp_path / 'log').read_text()[-2000:]
     assert said in (tmp_path / 'log').read_text()
-    assert read_record(tmp_path / 'seed_1')['outcome']['status'] == 'stopped'
+    outcome = read_record(tmp_path / 'seed_1')['outcome']
+    assert (outcome['status'], outcome['signal']) == ('stopped', 'SIGTERM')
+    assert (tmp_path / 'seed_1' / f'iter_{outcome["iter"]}.pth').is_file()
     killed = read_record(tmp_path / 'seed_0')
     assert killed['outcome'] == {'status': 'running'}
     assert killed['data'], 'checksums were written meanwhile'

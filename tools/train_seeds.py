@@ -23,8 +23,8 @@ try:
     from mmvisattn.analysis.records import records_in
     from mmvisattn.analysis.seeds import describe_seeds, read_seeds
     from mmvisattn.engine.arguments import train_parser
-    from mmvisattn.engine.record import STOPPED
     from mmvisattn.errors import UserError, reported
+    from mmvisattn.survival.stopping import REQUEUE
 except ModuleNotFoundError as error:
     sys.exit(f'error: {error}\n  do: make install, then source .venv/bin/activate')
 
@@ -49,9 +49,8 @@ def main() -> int:
         work_dir.mkdir(exist_ok=True)
         print(f'seed {seed}: training in {work_dir}', flush=True)
         status = training.run(args.config, [*own, *options])
-        # torchrun has an exit status of its own
-        if training.stopped or status == STOPPED or last_status(work_dir) == 'stopped':
-            return STOPPED
+        if training.stopped or status == REQUEUE:
+            return REQUEUE
         if status == BAD_INPUT:
             return status
         if status:
