@@ -24,6 +24,8 @@ ARROWS = {
     'processes': {'errors'},
     'survival': {'atomic', 'errors', 'datasets', 'processes', 'weights'},
     'engine': {
+        '__version__',
+        'atomic',
         'errors',
         'registry',
         'datasets',

@@ -24,7 +24,7 @@ def check_datasets(cfg: Config, loaders: Iterable[str]) -> None:
     """
     problems: dict[str, str] = {}  # and the layout that tools/check_data.py knows them by
     for dataset in dataset_configs(cfg, loaders):
-        cls, settings = _resolved(dataset, cfg.get('default_scope'))
+        cls, settings = resolved(dataset, cfg.get('default_scope'))
         check, layout = _CHECKS.get(_reader(cls), (None, None))
         if check and not settings.get('backend_args'):  # else the files may lie elsewhere
             problems |= dict.fromkeys(check(cls, settings), layout)
@@ -38,7 +38,7 @@ def check_datasets(cfg: Config, loaders: Iterable[str]) -> None:
         )
 
 
-def _resolved(dataset: dict, scope: str | None) -> tuple[type, dict]:
+def resolved(dataset: dict, scope: str | None) -> tuple[type, dict]:
     """The class of a data set, and its arguments over the defaults of the class and its bases."""
     with DATASETS.switch_scope_and_registry(scope) as scoped:
         cls = scoped.get(dataset['type'])

@@ -20,12 +20,16 @@ from ..weights import read_checkpoint, require_pretrained_match
 from .compiling import prepare_compilation
 from .config import dataset_configs, load_config
 from .datasets_check import check_datasets
+from .record import recording
 from .results import complete_or_absent, write_predictions
 from .runner import Runner
 from .skipped import allowed_share
 from .spelling import is_ours
 from .switches import apply_switches, is_ema
 from .tta import use_tta
+
+TRAINING_DATA = ('train_dataloader', 'val_dataloader')
+TEST_DATA = ('test_dataloader',)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -47,7 +51,7 @@ def _train(args: argparse.Namespace, request: StopRequest) -> int:
         _use_pretrained(cfg.model, args.pretrained)
     cfg.bad_pictures = allowed_share(cfg)
     NonFinite.of(cfg)
-    check_datasets(cfg, ('train_dataloader', 'val_dataloader'))
+    check_datasets(cfg, TRAINING_DATA)
     _join(cfg)
     notes = choose_checkpoint(cfg)
     _check_backbone(cfg)
@@ -57,7 +61,8 @@ def _train(args: argparse.Namespace, request: StopRequest) -> int:
     runner.random_on_purpose = args.pretrained == 'none'
     runner.stop_request = request
     try:
-        runner.train()
+        with recording(runner, TRAINING_DATA):
+            runner.train()
     except Stopped as stopped:
         return stopped.code
     return 0
@@ -88,12 +93,12 @@ def test(args: argparse.Namespace) -> None:
     prepare_compilation(cfg)
     notes = [use_tta(cfg)] if args.tta else []
     notes += _boxes_of_poses(cfg)
-    check_datasets(cfg, ('test_dataloader',))
+    check_datasets(cfg, TEST_DATA)
     read_checkpoint(cfg.load_from)
     _join(cfg)
     runner = _runner(cfg, notes)
     runner.folds = args.deploy
-    with complete_or_absent(args.out):
+    with complete_or_absent(args.out), recording(runner, TEST_DATA):
         runner.test()
     leave_distributed()
 

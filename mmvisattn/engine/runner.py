@@ -25,8 +25,11 @@ from ..survival.nonfinite import NonFinite, NonFiniteHook
 from ..survival.resuming import ExactResumeHook, choose_checkpoint
 from ..survival.stopping import StopRequest
 from ..weights import (
+    Load,
+    announce,
     convert_inside,
     guard_libraries,
+    locate,
     read_checkpoint,
     require_match,
     require_plain_match,
@@ -226,6 +229,8 @@ class Runner(mmengine_runner.Runner):
         self.bare_model.load_state_dict(state_dict, strict=False)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}:\n{match}')
+        meta = checkpoint.get('meta') or {}
+        announce(Load(self._purpose, str(filename), locate(filename), match, meta=meta))
         return checkpoint
 
     def save_checkpoint(self, *args, **kwargs) -> None:
@@ -242,6 +247,18 @@ class Runner(mmengine_runner.Runner):
             error = raised
         if any_process(error is not None):
             raise error or OSError('process 0 could not write it')
+
+    @property
+    def trains(self) -> bool:
+        """Whether this run trains; if not, it tests."""
+        return self._train_loop is not None
+
+    @property
+    def _purpose(self) -> str:
+        """What a checkpoint is loaded for."""
+        if self._resume:
+            return 'resume'
+        return 'load_from' if self.trains else 'test'
 
     def dump_config(self) -> None:
         """Write the resolved config of a training run; a test beside it leaves that one alone."""

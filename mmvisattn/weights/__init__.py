@@ -1,8 +1,10 @@
 """Weights one can trust: read without running code, recognised, renamed, matched, then loaded."""
 
 from .converter import convert_file
+from .download import sha256_of
 from .files import guard_libraries, read_checkpoint, state_dict_of, write_checkpoint
 from .layouts import Converted, convert, convert_inside, export
+from .loads import Load, announce, listening
 from .match import Match, require_match
 from .pretrained import CheckedPretrained, require_plain_match, require_pretrained_match
 from .zoo import Published, locate, published
@@ -10,19 +12,23 @@ from .zoo import Published, locate, published
 __all__ = [
     'CheckedPretrained',
     'Converted',
+    'Load',
     'Match',
     'Published',
+    'announce',
     'convert',
     'convert_file',
     'convert_inside',
     'export',
     'guard_libraries',
+    'listening',
     'locate',
     'published',
     'read_checkpoint',
     'require_match',
     'require_plain_match',
     'require_pretrained_match',
+    'sha256_of',
     'state_dict_of',
     'write_checkpoint',
 ]

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..atomic import written_whole
 from ..errors import UserError
 from .download import fetch, is_url, unpublished_name
+from .loads import Load, announce
 
 # Names, separated by commas, that pickles may call besides SAFE_GLOBALS.
 TRUSTED_GLOBALS = 'MMVISATTN_TRUSTED_GLOBALS'
@@ -58,11 +59,7 @@ def read_checkpoint(
         UserError: No such file, no checkpoint, or one that would run code.
     """
     if isinstance(source, (str, Path)):
-        path = (
-            fetch({str(source): None}, unpublished_name)
-            if is_url(source)
-            else Path(source).expanduser()
-        )
+        path = _file_of(source)
         if not path.is_file():
             raise UserError(f'no such checkpoint: {source}', do='check the path')
     else:
@@ -160,7 +157,17 @@ def guard_libraries() -> None:
 def _read_for_mmengine(
     source: str | BinaryIO, map_location: str | torch.device | None = None, **_: object
 ) -> dict:
-    return read_checkpoint(source, map_location)
+    content = read_checkpoint(source, map_location)
+    if isinstance(source, (str, Path)):
+        announce(Load('pretrained', str(source), _file_of(source)))
+    return content
+
+
+def _file_of(source: str | Path) -> Path:
+    """The file that a path or a URL names, downloaded if need be."""
+    if is_url(source):
+        return fetch({str(source): None}, unpublished_name)
+    return Path(source).expanduser()
 
 
 def _write_for_mmengine(checkpoint: dict, filename: str, *args: object, **kwargs: object) -> None:

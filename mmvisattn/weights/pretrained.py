@@ -16,6 +16,7 @@ from ..registry import WEIGHT_INITIALIZERS
 from .download import sha256_of
 from .files import places_of, read_checkpoint, state_dict_of
 from .layouts import HEADS, Converted, convert
+from .loads import Load, announce
 from .match import Match, require_match
 from .zoo import locate, require_published_arch
 
@@ -77,6 +78,7 @@ class CheckedPretrained:
         module.load_state_dict(fit, strict=False)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=f'CheckedPretrained: loaded from {self.checkpoint}')
+        announce(Load('pretrained', self.checkpoint, path, match))
         where = '' if str(path) == self.checkpoint else f' ({path})'
         fitting, wanted = match.counts
         print_log(
@@ -170,7 +172,7 @@ def require_plain_match(module: nn.Module | None) -> Match | None:
                 for key, value in content.items()
                 if isinstance(value, Tensor) and (not prefix or key.startswith(start))
             }
-            return require_match(
+            match = require_match(
                 module,
                 seen,
                 cfg['checkpoint'],
@@ -178,6 +180,9 @@ def require_plain_match(module: nn.Module | None) -> Match | None:
                 note="read by type='Pretrained', which knows our names alone; "
                 "type='mmvisattn.CheckedPretrained' knows other layouts",
             )
+            # MMEngine loads it next.
+            announce(Load('pretrained', cfg['checkpoint'], locate(cfg['checkpoint']), match))
+            return match
     return None
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
+from ...engine.surroundings import cpu_name
 from ...ops.pointwise import pointwise_conv2d
 
 PACKAGES = (
@@ -76,10 +76,7 @@ def name_of(device: torch.device) -> str:
     """What the device is called: the GPU's name, or the processor's."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    information = Path('/proc/cpuinfo')
-    lines = information.read_text().splitlines() if information.is_file() else []
-    models = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
-    return next(models, platform.processor() or platform.machine())
+    return cpu_name()
 
 
 def versions() -> dict[str, str]:
