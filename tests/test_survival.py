@@ -193,10 +193,11 @@ def test_signals(arguments, status, said):
     assert 'never' not in done.stdout
 
 
-def test_torchrun_hands_on_what_was_received_already():
+@pytest.mark.parametrize('launcher', ['TORCHELASTIC_RUN_ID', 'SLURM_JOB_ID'])
+def test_a_launcher_hands_on_what_was_received_already(launcher):
     done = subprocess.run(
         [sys.executable, '-c', SIGNALLED, 'busy', 'SIGTERM', 'SIGTERM'], capture_output=True,
-        text=True, env={**os.environ, 'TORCHELASTIC_RUN_ID': 'x'},
+        text=True, env={**os.environ, launcher: '1'},
     )  # fmt: skip
     assert done.returncode == 75
 

@@ -14,6 +14,7 @@ import time
 
 import pytest
 from conftest import ROOT
+from mmengine.config import Config
 from small_configs import small_config
 from test_resuming import differences
 
@@ -39,7 +40,12 @@ OPTIONS = [
 
 @pytest.fixture(scope='module')
 def config(ade20k, tmp_path_factory):
-    return small_config(RECIPE, 'ade20k', ade20k, tmp_path_factory.mktemp('torture'))
+    config = small_config(RECIPE, 'ade20k', ade20k, tmp_path_factory.mktemp('torture'))
+    cfg = Config.fromfile(config)
+    channels = [16, 32, 32, 32]
+    cfg.model.backbone.arch.embed_dims = cfg.model.neck.in_channels = channels
+    cfg.dump(config)
+    return config
 
 
 def command(config, work, processes):

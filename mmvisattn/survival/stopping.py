@@ -14,7 +14,8 @@ from types import FrameType
 REQUEUE = 75
 # What a scheduler, a batch script or a person sends.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-# torchrun hands on what its processes may have received themselves: no second request.
+# A launcher hands on what its processes may have received themselves: no second request.
+LAUNCHERS = ('TORCHELASTIC_RUN_ID', 'SLURM_JOB_ID')
 ECHO_SECONDS = 2.0
 
 
@@ -62,7 +63,7 @@ class StopRequest:
         if os.getpid() != self._process:
             return  # in a worker that was forked from this process, until it has its own handlers
         if self.name is not None:
-            launched = 'TORCHELASTIC_RUN_ID' in os.environ
+            launched = any(name in os.environ for name in LAUNCHERS)
             if not (launched and time.monotonic() - self._since < ECHO_SECONDS):
                 _say('A second signal: stopping at once, without saving.')
                 os._exit(128 + number)
