@@ -1,0 +1,86 @@
+"""One process of a small run, for the tests of launchers: python process_of_a_run.py WHAT LAUNCHER.
+
+It joins the others, adds up their ranks, and then rank 1 does WHAT while the others wait for it in a
+collective call.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+
+import torch
+from torch import distributed
+
+from mmvisattn.errors import UserError
+from mmvisattn.processes.launch import ending_together, init_distributed, restarted
+from mmvisattn.processes.rendezvous import host_name
+
+
+def listening():
+    """The addresses, as /proc writes them, at which this process listens."""
+    sockets = set()
+    for number in os.listdir('/proc/self/fd'):
+        try:
+            sockets.add(os.readlink(f'/proc/self/fd/{number}'))
+        except OSError:
+            continue
+    for table in ('tcp', 'tcp6'):
+        with open(f'/proc/self/net/{table}') as file:
+            rows = [line.split() for line in file][1:]
+        for row in rows:
+            if row[3] == '0A' and f'socket:[{row[9]}]' in sockets:
+                yield row[1].partition(':')[0]
+
+
+def say(text):
+    print(text, flush=True)
+
+
+@ending_together
+def main(args):
+    if args.what == 'refuse' and os.environ['RANK'] == '1':
+        raise UserError('no data on this node', do='mount it')
+    if args.what == 'absent' and os.environ['RANK'] == '1':
+        time.sleep(600)
+    init_distributed(args.launcher)
+    rank, total = distributed.get_rank(), torch.tensor(distributed.get_rank())
+    distributed.all_reduce(total)
+    say(f'rank {rank} of {distributed.get_world_size()} on {host_name()}: {total.item()}')
+    say(f'LISTENS {" ".join(listening())}')
+    say(f'MEETS {os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}, pid {os.getpid()}')
+    if args.what == 'end':
+        return
+    if args.what == 'once' and restarted():
+        say('started again')
+        return
+    if args.what == 'stop':
+        _wait_for_a_signal()
+    if rank == 1 and args.what == 'raise':
+        raise RuntimeError('out of memory: 3 GiB')
+    if rank == 1 and args.what in ('kill', 'once'):
+        time.sleep(2)  # until its neighbours know it
+        os.kill(os.getpid(), signal.SIGKILL)
+    if rank == 1 and args.what == 'sleep':
+        time.sleep(600)
+    distributed.barrier()
+
+
+def _wait_for_a_signal():
+    """Take a second to save, as training does, and end as it does; on each process another one."""
+    came = []
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, lambda number, frame: came.append(number))
+    say('READY')
+    while not came:
+        time.sleep(0.05)
+    time.sleep(1 + distributed.get_rank())
+    say(f'SAVED after {signal.Signals(came[0]).name}')
+    if len(came) > 1:
+        os._exit(9)
+    sys.exit(75)
+
+
+if __name__ == '__main__':
+    main(argparse.Namespace(what=sys.argv[1], launcher=sys.argv[-1]))
