@@ -1,7 +1,7 @@
-"""One process of a small run, for the tests of launchers: python process_of_a_run.py WHAT LAUNCHER.
+"""A process of a small run, for the tests of launchers: process_of_a_run.py WHAT ... LAUNCHER.
 
-It joins the others, adds up their ranks, and then rank 1 does WHAT while the others wait for it in a
-collective call.
+It joins the others and adds up their ranks. Then rank 1 does WHAT, while the others wait for it
+in a collective call; after a restart nobody does.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from mmvisattn.processes.launch import ending_together, init_distributed, restar
 from mmvisattn.processes.rendezvous import host_name
 
 
-def listening():
-    """The addresses, as /proc writes them, at which this process listens."""
+def listening(process='self'):
+    """The addresses, as /proc writes them, at which a process listens."""
     sockets = set()
-    for number in os.listdir('/proc/self/fd'):
+    for number in os.listdir(f'/proc/{process}/fd'):
         try:
-            sockets.add(os.readlink(f'/proc/self/fd/{number}'))
+            sockets.add(os.readlink(f'/proc/{process}/fd/{number}'))
         except OSError:
             continue
     for table in ('tcp', 'tcp6'):
-        with open(f'/proc/self/net/{table}') as file:
+        with open(f'/proc/{process}/net/{table}') as file:
             rows = [line.split() for line in file][1:]
         for row in rows:
             if row[3] == '0A' and f'socket:[{row[9]}]' in sockets:
@@ -52,15 +52,15 @@ def main(args):
     say(f'MEETS {os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}, pid {os.getpid()}')
     if args.what == 'end':
         return
-    if args.what == 'once' and restarted():
-        say('started again')
+    if restarted():
+        say(f'STARTED AGAIN {sys.argv[2:-1]}')
         return
     if args.what == 'stop':
         _wait_for_a_signal()
     if rank == 1 and args.what == 'raise':
         raise RuntimeError('out of memory: 3 GiB')
-    if rank == 1 and args.what in ('kill', 'once'):
-        time.sleep(2)  # until its neighbours know it
+    if rank == 1 and args.what == 'kill':
+        time.sleep(2)  # its neighbours know it by then
         os.kill(os.getpid(), signal.SIGKILL)
     if rank == 1 and args.what == 'sleep':
         time.sleep(600)

@@ -57,9 +57,22 @@ with_srun() {
     ((gpus % per_node == 0)) ||
         fail "GPUS=$gpus on nodes of GPUS_PER_NODE=$per_node would leave GPUs idle: give a multiple"
     local gres=${GRES-gpu:$per_node} # GRES= (empty) asks for none: a CPU partition
-    # shellcheck disable=SC2086  SRUN_ARGS is a list of options
-    exec srun --partition="$partition" --job-name="$job_name" ${gres:+--gres="$gres"} \
-        --nodes="$((gpus / per_node))" --ntasks="$gpus" --ntasks-per-node="$per_node" \
-        --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-        "$PYTHON" -u "$tools/$script" "$@" --launcher slurm
+    # shellcheck disable=SC2206  SRUN_ARGS is a list of options
+    local asked=(--partition="$partition" --job-name="$job_name" ${gres:+--gres="$gres"}
+        --nodes="$((gpus / per_node))" --ntasks="$gpus" --ntasks-per-node="$per_node"
+        --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-})
+    [ -n "${SLURM_JOB_ID:-}${QUEUE_ANYWAY:-}" ] || check_request "$partition" "${asked[@]}"
+    exec srun "${asked[@]}" "$PYTHON" -u "$tools/$script" "$@" --launcher slurm
+}
+
+# check_request PARTITION OPTIONS...: stop if there are no such nodes; srun may wait for them for ever.
+check_request() {
+    local reason
+    if ! reason=$(srun --test-only "${@:2}" true 2>&1); then
+        printf 'error: SLURM cannot start this\n  asked:  %s\n  reason: %s\n' "${*:2}" "$reason"
+        sinfo --noheader --partition="$1" --format='  there:  %D nodes, %t, with %c CPUs and %G each' 2>/dev/null
+        echo '  do:     another partition (sinfo lists them), or fewer GPUS, GPUS_PER_NODE, CPUS_PER_TASK;'
+        echo '          GRES= on nodes without GPUs; QUEUE_ANYWAY=1 to wait for nodes that are down now'
+        exit 2
+    fi >&2
 }

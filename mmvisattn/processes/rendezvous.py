@@ -125,12 +125,39 @@ def connect(place: Place, within: float, timeout: float) -> Store:
     Raises:
         UserError: Nobody listens.
     """
-    _await_listener(place, within)
+    try:
+        await_listener(place.address, place.port, within)
+    except OSError as error:
+        keeper = 'torchrun of node 0' if place.launcher_keeps_store else 'rank 0'
+        raise UserError(
+            f'nobody answers where the processes are to meet: {place}',
+            expected=f'{keeper}, listening there within {within:g} s',
+            got=str(error),
+            do=f'look for what {keeper} says; is {place.address} its address, and the port '
+            f'open?\n{_TOO_SHORT}',
+        ) from error
     wait = timedelta(seconds=timeout)
     store = TCPStore(place.address, place.port, wait_for_workers=False, timeout=wait)
     if place.launcher_keeps_store:  # also over restarts: what the last attempt left is not for us
         return PrefixStore(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0'), store)
     return store
+
+
+def await_listener(address: str, port: int, within: float) -> None:
+    """Wait until somebody listens: PyTorch does, too, but with pages of stack traces.
+
+    Raises:
+        OSError: Nobody does within that many seconds.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            socket.create_connection((address, port), timeout=within).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def await_all(store: Store, place: Place, within: float) -> None:
@@ -166,27 +193,6 @@ def unreachable(place: Place, within: float) -> UserError:
 
 def _arrival(rank: int) -> str:
     return f'arrived/{rank}'
-
-
-def _await_listener(place: Place, within: float) -> None:
-    """PyTorch's client waits, too, but with pages of stack traces."""
-    deadline = time.monotonic() + within
-    while True:
-        try:
-            socket.create_connection((place.address, place.port), timeout=within).close()
-        except OSError as error:
-            if time.monotonic() < deadline:
-                time.sleep(0.2)
-                continue
-            keeper = 'torchrun of node 0' if place.launcher_keeps_store else 'rank 0'
-            raise UserError(
-                f'nobody answers where the processes are to meet: {place}',
-                expected=f'{keeper}, listening there within {within:g} s',
-                got=str(error),
-                do=f'look for what {keeper} says; is {place.address} its address, and the port '
-                f'open?\n{_TOO_SHORT}',
-            ) from error
-        return
 
 
 def _is_loopback(address: str) -> bool:

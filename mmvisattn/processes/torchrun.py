@@ -26,7 +26,7 @@ from torch.distributed.launcher import api
 
 from ..errors import UserError, reported
 from .launch import STOPPED
-from .rendezvous import START_VARIABLE, host_name, start_seconds
+from .rendezvous import START_VARIABLE, await_listener, host_name, start_seconds
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # Processes that were stopped end together: the last ones get so many seconds more.
@@ -43,22 +43,23 @@ def main() -> int:
     """
     args = run.parse_args(None)
     with tempfile.TemporaryDirectory(prefix='torchrun-') as folder:
-        if args.nnodes == '1':
-            _stay_on_this_node(args, folder)
-        else:
-            _wait_for_nodes(args)
         api.LocalElasticAgent = Agent  # the name by which torchrun makes it
         try:
+            if args.nnodes == '1':
+                _stay_on_this_node(args, folder)
+            else:
+                _wait_for_nodes(args)
             run.run(args)
         except ChildFailedError as error:
             return _report(error)
         except SignalException as error:
             return 128 + error.sigval
-        except (DistError, RendezvousError) as error:
+        except (DistError, RendezvousError, OSError) as error:
+            reason = str(error).partition('\n')[0] or type(error).__name__
             raise UserError(
                 'the nodes have not found each other',
-                expected=f'{args.nnodes} nodes at {_meeting_point(args)}, within the time',
-                got=f'node {args.node_rank} on {host_name()}: {str(error).splitlines()[0]}',
+                expected=f'{args.nnodes} nodes at {_meeting_point(args)}',
+                got=f'node {args.node_rank} on {host_name()}: {reason}',
                 do='start the command on each node, with the same MASTER_ADDR and PORT, which\n'
                 f'must be open; {START_VARIABLE}=900 waits longer, in seconds',
             ) from error
@@ -77,6 +78,8 @@ def _wait_for_nodes(args: argparse.Namespace) -> None:
     seconds = start_seconds() if START_VARIABLE in os.environ else NODES_SECONDS
     if args.rdzv_backend == 'static':
         args.rdzv_conf = f'timeout={seconds:.0f}'
+        if args.node_rank > 0:
+            await_listener(args.master_addr, args.master_port, seconds)
     else:
         args.rdzv_conf = ','.join(filter(None, (f'join_timeout={seconds:.0f}', args.rdzv_conf)))
         # Process 0 keeps a store of its own: torchrun's outlives it, with what it held.
@@ -96,7 +99,10 @@ def _report(error: ChildFailedError) -> int:
     failures = error.failures
     if {failure.exitcode for failure in failures.values()} == {STOPPED}:
         return STOPPED
-    rank, first = error.get_first_failure()
+    # torchrun ends the others by SIGTERM, and knows times in seconds only.
+    rank, first = min(
+        failures.items(), key=lambda item: (item[1].exitcode == -signal.SIGTERM, item[1].timestamp)
+    )
     print(f'\nerror: rank {rank} on {host_name()} ended first: {_end_of(first)}', file=sys.stderr)
     return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
 
