@@ -42,8 +42,8 @@ def say(text):
 def main(args):
     if args.what == 'refuse' and os.environ['RANK'] == '1':
         raise UserError('no data on this node', do='mount it')
-    if args.what == 'absent' and os.environ['RANK'] == '1':
-        time.sleep(600)
+    if args.what == 'mute' and os.environ['RANK'] == '1':
+        distributed.init_process_group = lambda *args, **kwargs: time.sleep(600)
     init_distributed(args.launcher)
     rank, total = distributed.get_rank(), torch.tensor(distributed.get_rank())
     distributed.all_reduce(total)

@@ -40,7 +40,7 @@ def test_slurm_environment_becomes_torchs():
         'SLURM_NODELIST': 'n[1-2]', 'SLURM_JOB_ID': '24007',
     }  # fmt: skip
     assert launch._slurm(env) == {
-        'RANK': '3', 'LOCAL_RANK': '1', 'WORLD_SIZE': '4', 'LOCAL_WORLD_SIZE': '',
+        'RANK': '3', 'LOCAL_RANK': '1', 'WORLD_SIZE': '4',
         'MASTER_ADDR': 'n1', 'MASTER_PORT': '20007',
     }  # fmt: skip
     assert launch._slurm({**env, 'MASTER_PORT': '5'})['MASTER_PORT'] == '5'
@@ -296,6 +296,54 @@ def test_missing_processes_are_named():
     assert unlucky.returncode == 2
     assert 'cannot listen for the processes' in output
     assert 'MASTER_PORT=' in output
+
+
+def test_processes_that_do_not_reach_each_other_are_told_in_time():
+    """As behind a firewall: all reach the store, and one answers nobody else."""
+    port = free_port()
+    running = [member('mute', rank, port, **{START_VARIABLE: 8}) for rank in (0, 1)]
+    for rank, process in enumerate(running):
+        output = ended(process)
+        assert process.returncode == 2, output
+        where = f'this is rank {rank} of 2 on .* store is at 127.0.0.1:{port}'
+        assert re.search(f'first collective call did not end: {where}', output) or (
+            'failed first: the first collective call did not end' in output
+        )
+
+
+FAILING_HOOK = """
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FailingHook(Hook):
+    def after_val_iter(self, *args, **kwargs):
+        if get_rank() == 1:
+            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB.')
+"""
+
+
+@pytest.mark.slow
+def test_a_process_out_of_memory_in_validation_ends_the_run(ade20k, tmp_path):
+    (tmp_path / 'failing_hook.py').write_text(FAILING_HOOK)
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f"_base_ = {str(CONFIG)!r}\ncustom_imports = dict(imports='failing_hook')\n"
+        "custom_hooks = [dict(type='FailingHook')]\n"
+    )
+    started = time.monotonic()
+    done = run(
+        'bash', 'tools/dist_train.sh', config, '2', *short_run(ade20k, tmp_path / 'run'),
+        env={'PYTHON': sys.executable, 'PYTHONPATH': str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1, done.tail
+    first = r'error: rank 1 .* failed first: .*OutOfMemoryError: CUDA out of memory. Tried to'
+    assert re.search(first, done.output), done.tail
+    assert (tmp_path / 'run' / 'iter_2.pth').is_file()
+    assert time.monotonic() - started < 120, 'a minute for the start on a busy machine'
 
 
 def test_dist_script_refuses_what_cannot_start():

@@ -177,6 +177,7 @@ def test_a_job_near_its_time_limit_saves_and_goes_on(slurm, submit, stand_in, tm
     wait_for_state(slurm, job, 'COMPLETED')
 
 
+@pytest.mark.slow
 def test_preempted_and_cancelled_jobs_are_told_once(slurm, submit, stand_in, tmp_path):
     """SLURM itself tells the tasks; a second signal would stop them without saving."""
     job, log = submit('config.py', tmp_path / 'run', PYTHON=stand_in, WHAT='stop')

@@ -7,7 +7,7 @@ export PYTHONPATH
 PYTHON=${PYTHON:-python}
 
 usage() { # the comment at the head of the calling script
-    sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,/^[^#]/ { /^#SBATCH/d; s/^# \{0,1\}//p }' "$0" >&2
     exit 2
 }
 
@@ -40,7 +40,7 @@ with_torchrun() {
         meet=(--nnodes="$nodes" --node_rank="$NODE_RANK" --master_addr="$MASTER_ADDR"
             --master_port="${port:-29500}")
     fi
-    # shellcheck disable=SC2086  TORCHRUN_ARGS is a list of options
+    # shellcheck disable=SC2086 # TORCHRUN_ARGS is a list of options
     exec "$PYTHON" -m mmvisattn.processes.torchrun "${meet[@]}" --nproc_per_node="$gpus" \
         --max_restarts="${MAX_RESTARTS:-0}" ${TORCHRUN_ARGS:-} \
         "$tools/$script" "$@" --launcher pytorch
@@ -57,7 +57,7 @@ with_srun() {
     ((gpus % per_node == 0)) ||
         fail "GPUS=$gpus on nodes of GPUS_PER_NODE=$per_node would leave GPUs idle: give a multiple"
     local gres=${GRES-gpu:$per_node} # GRES= (empty) asks for none: a CPU partition
-    # shellcheck disable=SC2206  SRUN_ARGS is a list of options
+    # shellcheck disable=SC2206 # SRUN_ARGS is a list of options
     local asked=(--partition="$partition" --job-name="$job_name" ${gres:+--gres="$gres"}
         --nodes="$((gpus / per_node))" --ntasks="$gpus" --ntasks-per-node="$per_node"
         --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-})

@@ -48,7 +48,7 @@ trap warn USR1
 trap : TERM
 
 # Tasks that were stopped end one after the other: only one that stays is in the way of the rest.
-# shellcheck disable=SC2086  SRUN_ARGS is a list of options
+# shellcheck disable=SC2086 # SRUN_ARGS is a list of options
 srun --kill-on-bad-exit=0 --wait=45 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" ${SRUN_ARGS:-} \
     "$PYTHON" -u "$tools/train.py" "$config" --work-dir "$work_dir" "$@" --launcher slurm &
 step=$!

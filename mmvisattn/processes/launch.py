@@ -249,9 +249,9 @@ def _slurm(env: Mapping[str, str]) -> dict[str, str]:
         'RANK': env['SLURM_PROCID'],
         'LOCAL_RANK': env['SLURM_LOCALID'],
         'WORLD_SIZE': tasks,
-        'LOCAL_WORLD_SIZE': tasks if one_node else '',
         'MASTER_ADDR': env.get('MASTER_ADDR') or ('127.0.0.1' if one_node else first_host(nodes)),
         'MASTER_PORT': env.get('MASTER_PORT') or str(20000 + number % 12000),
+        **({'LOCAL_WORLD_SIZE': tasks} if one_node else {}),
     }
 
 
