@@ -1,6 +1,4 @@
-"""Launchers, checkpoints and errors, without starting a run."""
-
-import os
+"""Checkpoints, errors and command lines, without starting a run."""
 
 import pytest
 import torch
@@ -8,47 +6,7 @@ import torch
 from mmvisattn.engine.arguments import test_parser as parser_of_test
 from mmvisattn.engine.arguments import train_parser
 from mmvisattn.errors import UserError, reported
-from mmvisattn.processes import launch
 from mmvisattn.survival.checkpoints import latest_checkpoint
-
-
-@pytest.mark.parametrize(
-    ('nodelist', 'host'),
-    [
-        ('n1', 'n1'), ('n1,n2', 'n1'), ('gpu[03-05,9],login', 'gpu03'), ('a[7]-ib', 'a7-ib'),
-        ('rack-1-node[12,14]', 'rack-1-node12'), ('host.domain', 'host.domain'),
-    ],
-)  # fmt: skip
-def test_first_host_of_a_slurm_nodelist(nodelist, host):
-    assert launch.first_host(nodelist) == host
-
-
-def test_slurm_environment_becomes_torchs():
-    env = {
-        'SLURM_PROCID': '3', 'SLURM_LOCALID': '1', 'SLURM_NTASKS': '4',
-        'SLURM_NODELIST': 'n[1-2]', 'SLURM_JOB_ID': '20007',
-    }  # fmt: skip
-    assert launch._slurm(env) == {
-        'RANK': '3', 'LOCAL_RANK': '1', 'WORLD_SIZE': '4', 'MASTER_ADDR': 'n1',
-        'MASTER_PORT': '20007',
-    }  # fmt: skip
-    assert launch._slurm({**env, 'MASTER_PORT': '5'})['MASTER_PORT'] == '5'
-
-
-def test_mpi_environment_becomes_torchs():
-    env = {f'OMPI_COMM_WORLD_{name}': '2' for name in ('RANK', 'LOCAL_RANK', 'SIZE', 'LOCAL_SIZE')}
-    assert launch._mpi(env)['MASTER_ADDR'] == '127.0.0.1'
-    with pytest.raises(KeyError, match='MASTER_ADDR'):
-        launch._mpi({**env, 'OMPI_COMM_WORLD_SIZE': '4'})
-
-
-@pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
-def test_a_launcher_that_did_not_launch_is_explained(launcher, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(('SLURM_', 'OMPI_', 'RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_')):
-            monkeypatch.delenv(name)
-    with pytest.raises(UserError, match='not started by it'):
-        launch.init_distributed(launcher)
 
 
 def test_the_newest_readable_checkpoint_is_found(tmp_path):

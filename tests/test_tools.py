@@ -1,7 +1,6 @@
 """The tools, run as a user runs them, over a handful of scenes."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -13,7 +12,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 import torch
-from conftest import DEMO_CONFIG, ROOT, run, run_tool, short_run
+from conftest import DEMO_CONFIG, ROOT, run_tool, short_run
 from PIL import Image
 
 from mmvisattn.backbones import VAN
@@ -25,22 +24,6 @@ from mmvisattn.errors import UserError
 from mmvisattn.weights import read_checkpoint
 
 CONFIG = ROOT / DEMO_CONFIG
-FAKE_SRUN = """#!/usr/bin/env bash
-# Stands in for SLURM: starts the tasks on this machine, with the environment that srun gives.
-echo "srun $*" >>"$SRUN_LOG"
-while [[ $1 == --* ]]; do
-    [[ $1 == --ntasks=* ]] && tasks=${1#*=}
-    shift
-done
-for ((i = 0; i < tasks; i++)); do
-    SLURM_PROCID=$i SLURM_LOCALID=$i SLURM_NTASKS=$tasks SLURM_NODELIST=localhost \\
-        SLURM_JOB_ID=$SRUN_JOB OMP_NUM_THREADS=1 "$@" &
-    pids+=($!)
-done
-status=0
-for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
-exit $status
-"""
 
 
 @pytest.fixture(scope='module')
@@ -202,91 +185,12 @@ def test_mixed_precision_trains(ade20k, tmp_path, dtype):
     assert all(np.isfinite(losses(tmp_path / 'run')))
 
 
-def test_two_processes_train_and_test(ade20k, tmp_path):
-    """Through torchrun and gloo, from another folder, with blanks in paths and options."""
-    config = tmp_path / 'my configs' / 'mine.py'
-    config.parent.mkdir()
-    config.write_text(f'_base_ = {str(CONFIG)!r}\n')
-    done = run(
-        'bash', ROOT / 'tools/dist_train.sh', config, '2', *short_run(ade20k, tmp_path / 'a run'),
-        cwd=tmp_path, env={'PYTHON': sys.executable},
-    )  # fmt: skip
-    assert done.returncode == 0, done.tail
-    assert 'GPU number: 2' in done.output
-    keys = read_checkpoint(tmp_path / 'a run' / 'iter_2.pth')['state_dict']
-    assert 'backbone.patch_embed1.proj.weight' in keys
-    tested = run(
-        'bash', 'tools/dist_test.sh', CONFIG, tmp_path / 'a run', '2',
-        *short_run(ade20k, tmp_path / 'test'), env={'PYTHON': sys.executable},
-    )  # fmt: skip
-    assert tested.returncode == 0, tested.tail
-    metric = r'Iter\(test\).*mIoU: +([\d.]+)'
-    alone = run_tool('test.py', CONFIG, tmp_path / 'a run', *short_run(ade20k, tmp_path / 'test1'))
-    assert re.search(metric, tested.output)[1] == re.search(metric, alone.output)[1]
-
-
 def test_a_head_for_other_classes_is_fine_tuned(trained, ade20k, tmp_path):
     options = short_run(ade20k, tmp_path / 'run', 1)
     options += [f'load_from={trained / "iter_2.pth"}', 'classes=[sky,tree]']
     done = run_tool('train.py', CONFIG, '--no-validate', *options)
     assert done.returncode == 0, done.tail
     assert re.search(r'4 wrong shape +decode_head.conv_seg.weight, decode_head.conv', done.output)
-
-
-@pytest.mark.parametrize('work_dir_as_argument', [True, False])
-def test_slurm_script_trains(ade20k, tmp_path, work_dir_as_argument):
-    (tmp_path / 'srun').write_text(FAKE_SRUN)
-    (tmp_path / 'srun').chmod(0o755)
-    options = short_run(ade20k, tmp_path / 'run', 1)
-    options = [options[1], *options[2:]] if work_dir_as_argument else options
-    done = run(
-        'bash', ROOT / 'tools/slurm_train.sh', 'part', 'job', CONFIG, *options, cwd=tmp_path,
-        env={
-            'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'PYTHON': sys.executable, 'GPUS': '2',
-            'SRUN_ARGS': '--qos=low --time=1', 'SRUN_LOG': tmp_path / 'log',
-            'SRUN_JOB': str(os.getpid()),
-        },
-    )  # fmt: skip
-    assert done.returncode == 0, done.tail
-    asked = (tmp_path / 'log').read_text()
-    for option in (
-        '--partition=part', '--job-name=job', '--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2',
-        '--cpus-per-task=5', '--kill-on-bad-exit=1', '--qos=low --time=1',
-    ):  # fmt: skip
-        assert option in asked
-    assert 'GPU number: 2' in done.output
-    assert (tmp_path / 'run' / 'iter_1.pth').is_file()
-
-
-def test_slurm_script_never_asks_for_gpus_it_does_not_use(tmp_path):
-    (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@"\n')
-    (tmp_path / 'srun').chmod(0o755)
-
-    command = ['bash', 'tools/slurm_test.sh', 'p', 'j', 'c.py', 'x.pth', '--tta']
-
-    def asked(**env):
-        return run(*command, env={'PATH': f'{tmp_path}:{os.environ["PATH"]}', **env}).output
-
-    assert '--gres=gpu:8 --ntasks=8 --ntasks-per-node=8' in asked()
-    assert '--gres=gpu:1 --ntasks=1 --ntasks-per-node=1' in asked(GPUS='1')
-    assert '--gres=gpu:2 --ntasks=2 --ntasks-per-node=2' in asked(GPUS='2', GPUS_PER_NODE='4')
-    assert '--gres=gpu:4 --ntasks=16 --ntasks-per-node=4' in asked(GPUS='16', GPUS_PER_NODE='4')
-    assert '--gres' not in asked(GRES='')
-    assert asked().rstrip().endswith('tools/test.py c.py x.pth --tta --launcher slurm')
-
-
-@pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
-def test_scripts_explain_themselves(script):
-    done = run('bash', f'tools/{script}.sh')
-    assert done.returncode == 2
-    assert done.output.startswith(f'bash tools/{script}.sh ')
-    assert run('bash', '-n', f'tools/{script}.sh').returncode == 0
-
-
-def test_dist_script_refuses_a_number_of_gpus_that_is_none():
-    done = run('bash', 'tools/dist_train.sh', CONFIG, '--amp')
-    assert done.returncode == 2
-    assert "got '--amp'" in done.output
 
 
 def refuse(command, *args):

@@ -11,11 +11,11 @@ from mmengine.registry import MODELS
 
 from .. import doctor
 from ..errors import UserError
-from ..processes.launch import init_distributed, leave_distributed
+from ..processes.launch import ending_together, init_distributed, restarted
 from ..survival.checkpoints import latest_checkpoint
 from ..survival.nonfinite import NonFinite
 from ..survival.resuming import choose_checkpoint
-from ..survival.stopping import Stopped, StopRequest, stop_requests
+from ..survival.stopping import StopRequest, stop_requests
 from ..weights import read_checkpoint, require_pretrained_match
 from .compiling import prepare_compilation
 from .config import dataset_configs, load_config
@@ -32,6 +32,7 @@ TRAINING_DATA = ('train_dataloader', 'val_dataloader')
 TEST_DATA = ('test_dataloader',)
 
 
+@ending_together
 def train(args: argparse.Namespace) -> None:
     """Run tools/train.py.
 
@@ -39,12 +40,13 @@ def train(args: argparse.Namespace) -> None:
         UserError: Bad input, before anything is written.
     """
     with stop_requests() as request:
-        status = _train(args, request)
-    leave_distributed(status)
+        _train(args, request)
 
 
-def _train(args: argparse.Namespace, request: StopRequest) -> int:
-    """Train, until the end or until somebody asks to stop; returns the status to exit with."""
+def _train(args: argparse.Namespace, request: StopRequest) -> None:
+    again = restarted() and args.resume is None
+    if again:
+        args.resume = 'auto'
     cfg = _config(args)
     apply_switches(cfg, args)
     if args.pretrained:
@@ -54,20 +56,19 @@ def _train(args: argparse.Namespace, request: StopRequest) -> int:
     check_datasets(cfg, TRAINING_DATA)
     _join(cfg)
     notes = choose_checkpoint(cfg)
+    if again:
+        notes.insert(0, 'The launcher started this run again: it goes on, as with --resume.')
     _check_backbone(cfg)
     if cfg.get('load_from'):
         read_checkpoint(cfg.load_from)
     runner = _runner(cfg, notes)
     runner.random_on_purpose = args.pretrained == 'none'
     runner.stop_request = request
-    try:
-        with recording(runner, TRAINING_DATA):
-            runner.train()
-    except Stopped as stopped:
-        return stopped.code
-    return 0
+    with recording(runner, TRAINING_DATA):
+        runner.train()
 
 
+@ending_together
 def test(args: argparse.Namespace) -> None:
     """Run tools/test.py.
 
@@ -100,7 +101,6 @@ def test(args: argparse.Namespace) -> None:
     runner.folds = args.deploy
     with complete_or_absent(args.out), recording(runner, TEST_DATA):
         runner.test()
-    leave_distributed()
 
 
 def _boxes_of_poses(cfg: Config) -> list[str]:
