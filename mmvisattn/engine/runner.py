@@ -198,7 +198,8 @@ class Runner(mmengine_runner.Runner):
         Raises:
             UserError: The file is unreadable, would run code, or belongs to another network.
         """
-        checkpoint = read_checkpoint(filename, map_location)
+        # Whole tensors, of which a sharded run keeps its share, stay off the GPU.
+        checkpoint = read_checkpoint(filename, 'cpu' if self._shards else map_location)
         checkpoint.get('meta', {}).pop('config', None)  # MMEngine would run it
         missing = {'meta', 'message_hub', 'optimizer'} - set(checkpoint)
         if self._resume and missing:
@@ -251,8 +252,11 @@ class Runner(mmengine_runner.Runner):
         """
         self._exact.gather(self)
         error = None
+        with_optimizer = kwargs.get('save_optimizer', True)
+        whole = self.sharding.whole_states(with_optimizer) if self.sharding else nullcontext()
         try:
-            super().save_checkpoint(*args, **kwargs)
+            with whole:
+                super().save_checkpoint(*args, **kwargs)
         except OSError as raised:
             error = raised
         if any_process(error is not None):
@@ -305,12 +309,6 @@ class Runner(mmengine_runner.Runner):
         self.logger.info(
             f'FSDP: this process keeps {own:,} of {whole:,} parameters; a step gathers {parts}.'
         )
-
-    def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
-        """Save a checkpoint of whole tensors; all processes must call this."""
-        whole = self.sharding.whole_states(save_optimizer) if self.sharding else nullcontext()
-        with whole:
-            super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
 
     def _report_random_weights(self) -> None:
         if self.random_on_purpose:

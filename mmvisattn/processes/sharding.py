@@ -112,7 +112,7 @@ class Sharding:
     @property
     def num_own_parameters(self) -> int:
         """How many of `num_parameters` this process keeps between steps."""
-        return sum(p.to_local().numel() for p in self.model.parameters())
+        return sum(own_share(p).numel() for p in self.model.parameters())
 
     @contextmanager
     def whole_states(self, with_optimizer: bool = True) -> Iterator[None]:
@@ -146,6 +146,32 @@ def _drop_cast_weights(model: nn.Module, inputs: object) -> None:
     """
     if torch.is_autocast_enabled(next(model.parameters()).device.type):
         torch.set_autocast_cache_enabled(False)
+
+
+def own_share(tensor: Tensor) -> Tensor:
+    """What this process keeps of a tensor: all of it, where nothing is cut."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def with_share(share: Tensor, like: Tensor) -> Tensor:
+    """A tensor such as `like`, of which this process keeps `share`.
+
+    Raises:
+        UserError: The share was cut in another way.
+    """
+    own = own_share(like)
+    if share.shape != own.shape:
+        raise UserError(
+            'the gradients of an unfinished step belong to the run as it was cut',
+            expected=f'shares of {tuple(own.shape)}',
+            got=f'shares of {tuple(share.shape)}',
+            do='resume with or without --fsdp as before, or from a checkpoint between two steps',
+        )
+    share = share.to(own)
+    if not isinstance(like, DTensor):
+        return share
+    placed = like.device_mesh, like.placements
+    return DTensor.from_local(share, *placed, shape=like.shape, stride=like.stride())
 
 
 class _GatherForValidation(Hook):
