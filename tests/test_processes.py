@@ -26,7 +26,7 @@ from mmvisattn.engine.runner import Runner
 from mmvisattn.engine.switches import apply_switches
 from mmvisattn.errors import UserError
 from mmvisattn.processes.launch import init_distributed, leave_distributed
-from mmvisattn.processes.sharding import Sharding, ready_to_shard
+from mmvisattn.processes.sharding import Sharding, own_share, ready_to_shard, with_share
 from mmvisattn.weights import read_checkpoint
 
 CONFIG = ROOT / 'configs/classifier_van_b0_demo.py'
@@ -326,6 +326,21 @@ def overflow_in_one_process(world, folder):
 def test_an_overflow_in_one_process_skips_the_step_of_all(tmp_path):
     """What fp16 needs, which runs on GPUs only: PyTorch's scaler sees every process's gradients."""
     run_processes(2, overflow_in_one_process, tmp_path)
+
+
+def keep_unfinished_gradients(world, folder):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 5)  # five rows, which two processes cannot share evenly
+    Sharding(model, [], OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1)))
+    model(torch.ones(1, 4)).sum().backward()
+    kept, whole = own_share(model.weight.grad), model.weight.grad.full_tensor()
+    assert torch.equal(with_share(kept, model.weight).full_tensor(), whole)
+    with pytest.raises(UserError, match='with or without --fsdp as before'):
+        with_share(whole, model.weight)
+
+
+def test_gradients_of_an_unfinished_step_are_put_back(tmp_path):
+    run_processes(2, keep_unfinished_gradients, tmp_path)
 
 
 def test_sharding_is_refused_where_it_would_not_work():
