@@ -88,6 +88,11 @@ def train_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='compute the activations of the backbone again instead of keeping them: less memory',
     )
+    parser.add_argument(
+        '--fsdp',
+        action='store_true',
+        help='cut weights, gradients and optimizer state into a share for each process (FSDP)',
+    )
     _compile(parser)
     parser.add_argument(
         '--auto-scale-lr',

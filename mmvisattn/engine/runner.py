@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 
 import torch
 from mmengine import runner as mmengine_runner
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -19,6 +21,7 @@ from ..datasets.stream import isolate, place_samples
 from ..deploy import fuse_for_inference, is_folded
 from ..errors import UserError
 from ..processes.agreement import any_process
+from ..processes.sharding import Sharding, blocks_of, ready_to_shard
 from ..survival.checkpoints import CheckpointHook
 from ..survival.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from ..survival.nonfinite import NonFinite, NonFiniteHook
@@ -53,10 +56,12 @@ class Runner(mmengine_runner.Runner):
         random_on_purpose: Whether the backbone is meant to start from random weights.
         folds: Whether a test folds the network for inference (`mmvisattn.deploy`).
         stop_request: Whether somebody asked the run to stop.
+        sharding: The parts that are cut, once they are, of a training with `fsdp`; else None.
     """
 
     random_on_purpose = False
     folds = False
+    sharding: Sharding | None = None
 
     def __init__(self, *args, **kwargs) -> None:
         guard_libraries()
@@ -153,7 +158,12 @@ class Runner(mmengine_runner.Runner):
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wrap for several processes, gradients kept once: in the buckets that are exchanged."""
+        """Wrap for several processes, gradients kept once: in the buckets that are exchanged.
+
+        A training with `fsdp` stays unwrapped: `_shard` cuts it once its weights are there.
+        """
+        if self._shards:
+            return ready_to_shard(model.to(get_device()), self.cfg.get('sync_bn'))
         if self.distributed and model_wrapper_cfg is None:
             model_wrapper_cfg = dict(
                 type='MMDistributedDataParallel',
@@ -188,7 +198,8 @@ class Runner(mmengine_runner.Runner):
         Raises:
             UserError: The file is unreadable, would run code, or belongs to another network.
         """
-        checkpoint = read_checkpoint(filename, map_location)
+        # Whole tensors, of which a sharded run keeps its share, stay off the GPU.
+        checkpoint = read_checkpoint(filename, 'cpu' if self._shards else map_location)
         checkpoint.get('meta', {}).pop('config', None)  # MMEngine would run it
         missing = {'meta', 'message_hub', 'optimizer'} - set(checkpoint)
         if self._resume and missing:
@@ -241,8 +252,11 @@ class Runner(mmengine_runner.Runner):
         """
         self._exact.gather(self)
         error = None
+        with_optimizer = kwargs.get('save_optimizer', True)
+        whole = self.sharding.whole_states(with_optimizer) if self.sharding else nullcontext()
         try:
-            super().save_checkpoint(*args, **kwargs)
+            with whole:
+                super().save_checkpoint(*args, **kwargs)
         except OSError as raised:
             error = raised
         if any_process(error is not None):
@@ -276,6 +290,25 @@ class Runner(mmengine_runner.Runner):
         elif self._load_from is None and not getattr(backbone, 'init_cfg', None):
             self._report_random_weights()
         super()._init_model_weights()
+        if self._shards:
+            self._shard()
+
+    @property
+    def _shards(self) -> bool:
+        """Whether each process keeps its share of the training; a test needs no sharing."""
+        return bool(self.cfg.get('fsdp')) and self._train_loop is not None
+
+    def _shard(self) -> None:
+        averages = [hook.ema_model for hook in self.hooks if isinstance(hook, EMAHook)]
+        blocks = blocks_of(getattr(self.model, 'backbone', None))
+        self.sharding = Sharding(self.model, blocks, self.optim_wrapper, averages)
+        for hook in self.sharding.hooks:
+            self.register_hook(hook)
+        own, whole = self.sharding.num_own_parameters, self.sharding.num_parameters
+        parts = f'{len(blocks)} blocks one at a time' if blocks else 'all at once'
+        self.logger.info(
+            f'FSDP: this process keeps {own:,} of {whole:,} parameters; a step gathers {parts}.'
+        )
 
     def _report_random_weights(self) -> None:
         if self.random_on_purpose:

@@ -55,7 +55,8 @@ SHORT_SETTINGS = (
 # What is read at the top of a config; anything that does not resemble it is a helper's name.
 TOP_LEVEL = {*inspect.signature(Runner).parameters, *SHORT_SETTINGS} | {
     'auto_scale_lr', 'bad_pictures', 'compile', 'custom_imports', 'default_scope', 'nonfinite',
-    'find_unused_parameters', 'log_processor', 'model_wrapper_cfg', 'sync_bn', 'tta_model',
+    'find_unused_parameters', 'fsdp', 'log_processor', 'model_wrapper_cfg', 'sync_bn',
+    'tta_model',
 }  # fmt: skip
 # What our tools read besides.
 READ_BY_TOOLS = {'tta_pipeline'}

@@ -38,6 +38,9 @@ def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
     _use_fused_optimizer(cfg)
     cfg.compile = cfg.get('compile') or args.compile
     prepare_compilation(cfg)
+    cfg.fsdp = cfg.get('fsdp') or args.fsdp
+    if cfg.fsdp:
+        _check_fsdp(cfg, args.launcher)
     cfg.randomness = {'seed': None, **cfg.get('randomness', {})}
     if args.seed is not None:
         cfg.randomness.seed = args.seed
@@ -105,6 +108,22 @@ def _use_grad_checkpoint(cfg: Config) -> None:
             got=backbone.get('type', 'a model without a backbone'),
         )
     backbone.with_cp = True
+
+
+def _check_fsdp(cfg: Config, launcher: str) -> None:
+    if launcher == 'none':
+        raise UserError(
+            '--fsdp gives each of several processes a share of the network, and this is one',
+            do='bash tools/dist_train.sh CONFIG PROCESSES --fsdp, or leave --fsdp out',
+        )
+    others = {
+        '--compile': cfg.compile,  # a graph would end at each block that is gathered
+        'model_wrapper_cfg': cfg.get('model_wrapper_cfg'),
+        # gradients that only some processes have would wait for the others' for ever
+        'find_unused_parameters': cfg.get('find_unused_parameters'),
+    }
+    for name in filter(others.get, others):
+        raise UserError(f'--fsdp does not go together with {name}', do='leave one of them out')
 
 
 def _use_auto_scale_lr(cfg: Config) -> None:

@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from torch import distributed, nn
 
 from ..processes.launch import control_group
+from ..processes.sharding import own_share, with_share
 
 
 def gathered_state(model: nn.Module, optim_wrapper: OptimWrapper) -> list[dict]:
@@ -38,7 +39,7 @@ def restore_state(state: dict, model: nn.Module) -> None:
         torch.cuda.set_rng_state(generators['cuda'].cpu())
     parameters = dict(model.named_parameters())
     for name, gradient in state['gradients'].items():
-        parameters[name].grad = gradient.to(parameters[name])
+        parameters[name].grad = with_share(gradient, parameters[name])
 
 
 def _generators() -> dict:
@@ -59,7 +60,7 @@ def _gradients(model: nn.Module, optim_wrapper: OptimWrapper) -> dict[str, torch
     if optim_wrapper.should_update():
         return {}
     return {
-        name: parameter.grad.cpu()
+        name: own_share(parameter.grad).cpu()
         for name, parameter in model.named_parameters()
         if parameter.grad is not None
     }
