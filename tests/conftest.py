@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import utils as config_utils
 from mmengine.visualization import Visualizer
+from slurm import Slurm, why_not
 
 from mmvisattn.datasets.demo import make_data
 
@@ -49,6 +50,20 @@ def ade20k(tmp_path_factory):
 def coco(tmp_path_factory):
     """Sixteen traffic scenes to train on and four to validate on, in COCO's layout."""
     return make_data('coco', tmp_path_factory.mktemp('data') / 'coco', num_train=16, num_val=4)
+
+
+@pytest.fixture(scope='session')
+def slurm(tmp_path_factory):
+    """A running cluster; a test that asks for it skips where there can be none."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    cluster = Slurm(tmp_path_factory.mktemp('slurm'))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 def real_data(name):

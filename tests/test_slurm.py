@@ -9,25 +9,10 @@ import time
 
 import pytest
 from conftest import DEMO_CONFIG, ROOT, run, short_run
-from slurm import Slurm, why_not
 
 CONFIG = ROOT / DEMO_CONFIG
 PROCESS = ROOT / 'tests' / 'process_of_a_run.py'
 TWO_NODES = {'GPUS': '2', 'GPUS_PER_NODE': '1', 'CPUS_PER_TASK': '1', 'PYTHON': sys.executable}
-
-
-@pytest.fixture(scope='session')
-def slurm(tmp_path_factory):
-    """A running cluster; a test that asks for it skips where there can be none."""
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    cluster = Slurm(tmp_path_factory.mktemp('slurm'))
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture

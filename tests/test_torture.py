@@ -25,9 +25,10 @@ from mmvisattn.weights import read_checkpoint
 
 pytestmark = pytest.mark.slow
 RECIPE = ROOT / 'configs' / 'fpn_van_b0_ade20k.py'
-# Kills of each way of starting; twenty in sum.
-KILLS = {'one process': 9, 'two processes': 6, 'SLURM': 5}
+# Kills of one process, of two, and of a job's tasks: twenty in sum.
+KILLS = {1: 9, 2: 6, 'SLURM': 5}
 LENGTH = 60
+START = '=== start'
 # Saves are frequent, so that many kills meet one; workers, averages and gathered gradients.
 OPTIONS = [
     '--pretrained', 'none', '--deterministic', '--seed', '11', '--ema', '0.1', '--accumulate', '3',
@@ -62,15 +63,12 @@ class Started:
 
     def __init__(self, config, work, processes, log):
         self.log = log
+        mark_start(log)
         with log.open('a') as file:
-            file.write('\n=== start\n')
             self.process = subprocess.Popen(
                 command(config, work, processes), cwd=ROOT, stdout=file, stderr=file,
                 start_new_session=True, env={**os.environ, 'PYTHON': sys.executable},
             )  # fmt: skip
-
-    def trains(self):
-        return 'Iter(train)' in self.log.read_text().rpartition('=== start')[2]
 
     def has_ended(self):
         return self.process.poll() is not None
@@ -78,6 +76,41 @@ class Started:
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+class Queued:
+    """A start of a SLURM job, whose tasks can be killed; the first submits it."""
+
+    job = None
+
+    def __init__(self, slurm, config, work, log):
+        self.slurm, self.work, self.log = slurm, work, log
+        mark_start(log)
+        if Queued.job is None:
+            Queued.job = subprocess.run(
+                ['sbatch', '--parsable', '--nodes=2', '--ntasks-per-node=1', '--cpus-per-task=1',
+                 f'--output={log}', 'tools/slurm_batch.sh', config, work, *OPTIONS],
+                cwd=ROOT, env={**os.environ, **slurm.env, 'PYTHON': sys.executable},
+                stdout=subprocess.PIPE, text=True, check=True,
+            ).stdout.strip()  # fmt: skip
+        else:
+            slurm.ask('scontrol', 'requeue', self.job)
+            slurm.skip_delay(self.job)
+
+    def has_ended(self):
+        return self.slurm.state(self.job).startswith(('COMPLETED', 'FAILED', 'NODE_FAIL'))
+
+    def kill(self):
+        subprocess.run(['pkill', '-KILL', '-f', f'tools/train.py.*{self.work}'], check=True)
+        deadline = time.monotonic() + 90
+        while not self.has_ended():
+            assert time.monotonic() < deadline, self.slurm.state(self.job)
+            time.sleep(0.2)
+
+
+def mark_start(log):
+    with log.open('a') as file:
+        file.write(f'\n{START}\n')
 
 
 def iteration_of(work):
@@ -90,7 +123,9 @@ def iteration_of(work):
 def await_moment(started, work, chance):
     """Return at a moment to kill: at random, or, as often, when a file is being written."""
     deadline = time.monotonic() + 120
-    while not started.trains() and not started.has_ended():
+    while 'Iter(train)' not in started.log.read_text().rpartition(START)[2]:
+        if started.has_ended():
+            return
         assert time.monotonic() < deadline, started.log.read_text()[-3000:]
         time.sleep(0.02)
     if chance.random() < 0.5:
@@ -145,18 +180,30 @@ def last_metric(log):
     return re.findall(r'Iter\(val\).*mIoU: ([\d.]+)', log)[-1]
 
 
+def check(whole, start, folder, kills, record_property):
+    """Kill a run so often and let it end; it must end as the one that nobody killed."""
+    done, met_save = torture(start, folder / 'parts', kills, random.Random(kills))
+    log = finished(start)
+    assert done == kills, f'the run ended after {done} kills: it is too short'
+    assert_same_end(folder / 'parts', folder / 'whole')
+    assert last_metric(log) == last_metric(whole)
+    record_property('kills', done)
+    record_property('kills that met a save', met_save)
+    print(f'{done} kills, {met_save} in the middle of a save')
+
+
 @pytest.mark.parametrize('processes', [1, 2])
 def test_kills_leave_no_difference(config, tmp_path, processes, record_property):
     def starter(name):
         return lambda: Started(config, tmp_path / name, processes, tmp_path / f'{name}.log')
 
-    whole = finished(starter('whole'))
-    kills = KILLS['one process' if processes == 1 else 'two processes']
-    done, met_save = torture(starter('parts'), tmp_path / 'parts', kills, random.Random(processes))
-    log = finished(starter('parts'))
-    assert done == kills, f'the run ended after {done} kills: it is too short'
-    assert_same_end(tmp_path / 'parts', tmp_path / 'whole')
-    assert last_metric(log) == last_metric(whole)
-    record_property('kills', done)
-    record_property('kills that met a save', met_save)
-    print(f'{processes} processes: {done} kills, {met_save} in the middle of a save')
+    check(finished(starter('whole')), starter('parts'), tmp_path, KILLS[processes], record_property)
+
+
+def test_kills_of_a_slurm_job_leave_no_difference(slurm, config, tmp_path, record_property):
+    """Two tasks on two nodes; the whole run is one of two processes on one."""
+    whole = finished(lambda: Started(config, tmp_path / 'whole', 2, tmp_path / 'whole.log'))
+    check(
+        whole, lambda: Queued(slurm, config, tmp_path / 'parts', tmp_path / 'parts.log'), tmp_path,
+        KILLS['SLURM'], record_property,
+    )  # fmt: skip
