@@ -209,6 +209,10 @@ class Runner(mmengine_runner.Runner):
                 got=f'a file without {", ".join(sorted(missing))}',
                 do='to start from its weights: --cfg-options load_from=' + str(filename),
             )
+        if self._resume:
+            _require_progress(filename, checkpoint)
+            # MMEngine would run it as the config that it is.
+            checkpoint['meta'].pop('config', None)
         averages = any(isinstance(hook, EMAHook) for hook in self.hooks)
         if self._resume and 'ema_state_dict' in checkpoint and not averages:
             raise UserError(
@@ -327,3 +331,15 @@ class Runner(mmengine_runner.Runner):
             parts = compile_parts(self.bare_model, options)
             self.register_hook(CompilationHook())
             self.logger.info(f'{parts} will be compiled in the first steps, which are slow.')
+
+
+def _require_progress(filename: str, checkpoint: dict) -> None:
+    """Stop unless a checkpoint says how far its run had come."""
+    meta = checkpoint['meta'] if isinstance(checkpoint['meta'], dict) else {}
+    counts = [meta.get(unit) for unit in ('epoch', 'iter')]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise UserError(
+            f'{filename} cannot be resumed: it does not say how far its run had come',
+            expected='meta with epoch and iter, two counts',
+            got=counts,
+        )
