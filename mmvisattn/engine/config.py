@@ -59,7 +59,18 @@ def load_config(path: str | Path, options: dict | None = None, launcher: str = '
     cfg = _read(str(path))
     if 'model' not in cfg:
         raise UserError(f'{path} has no model', do='give a config of configs/, not of _base_')
-    options = dict(options or {})
+    try:
+        _complete(cfg, dict(options or {}), launcher)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f'a part of {path} is not of the type that it should be',
+            got=f'{type(error).__name__}: {error}',
+            do='MMVISATTN_TRACEBACK=1 shows what was done with it',
+        ) from error
+    return cfg
+
+
+def _complete(cfg: Config, options: dict, launcher: str) -> None:
     settings = {name: cfg.get(name) for name in SHORT_SETTINGS if cfg.get('short_settings')}
     given = {name: options.pop(name) for name in SHORT_SETTINGS if name in options}
     if any(unit in given for unit in LENGTHS):  # in place of the config's own, in either unit
@@ -78,7 +89,6 @@ def load_config(path: str | Path, options: dict | None = None, launcher: str = '
     if launcher == 'none' or not torch.cuda.is_available():
         _without_sync_bn(cfg)
     check_spelling(cfg)
-    return cfg
 
 
 def _make_room(cfg: Config, option: str) -> None:

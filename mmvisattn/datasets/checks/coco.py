@@ -135,8 +135,10 @@ def read_entries(
                 good[name].append(entry)
             else:
                 which = entry.get('id') if isinstance(entry, dict) else None
-                which = which if isinstance(which, int | str) else which and brief(which)
-                place = f'number {position + 1}' if which is None else which
+                if which is None:
+                    place = f'number {position + 1}'
+                else:
+                    place = which if isinstance(which, int | str) else brief(which)
                 findings.append(Finding(f'{name} of {file} {fault}', place))
     return findings, good
 

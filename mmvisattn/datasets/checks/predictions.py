@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .coco import NUMBER
 from .masks import broken_mask, is_number
+from .pictures import is_there
 from .report import Finding, malformed
 
 ROW = {'image_id': int, 'category_id': int, 'score': NUMBER}
@@ -23,6 +24,9 @@ KEYS = {
 
 def check_predictions(file: Path, kind: str) -> Iterator[Finding]:
     """What is wrong with a json of predictions, such as the boxes that poses are looked for in."""
+    if not is_there(file):
+        yield Finding(f'no file {file}')
+        return
     try:
         rows = json.loads(file.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:
