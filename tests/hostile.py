@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import OrderedDict
+from copy import deepcopy
 
 import numpy as np
 import safetensors.torch
@@ -221,6 +222,8 @@ def weights(folder, run):
     for what, (changed, sound) in resumed.items():
         torch.save({**content, 'meta': changed}, folder / f'{what}.pth')
         yield 'resume', folder / f'{what}.pth', sound
+        if sound:
+            yield 'go on', folder / f'{what}.pth', sound
 
 
 def _archives_for_weights(folder):
@@ -640,7 +643,7 @@ def archives(folder):
     }
     for what, (member, settings, sound) in members.items():
         for compression in ('', 'gz'):
-            path = folder / f'{what}.tar{compression}'
+            path = folder / '.'.join(filter(None, [what, 'tar', compression]))
             with tarfile.open(path, f'w:{compression}') as archive:
                 header = tarfile.TarInfo(member)
                 for key, value in settings.items():
@@ -663,7 +666,7 @@ NUMBERS = [b'\0' * 4, b'\xff' * 4, b'\x7f\xff\xff\xff', b'\xff\xff\xff\x7f', b'\
 def mutated(content, rng):
     """The bytes of a file with one to four changes: flipped, cut, doubled, moved, overwritten."""
     content = bytearray(content)
-    for _ in range(rng.randint(1, 4)):
+    for _ in range(rng.choice([1, 1, 2, 4])):
         at, to = sorted(rng.randrange(len(content) + 1) for _ in range(2))
         short = min(to, at + rng.randint(1, 32))
         change = rng.randrange(7)
@@ -688,7 +691,7 @@ def mutated(content, rng):
 def mutated_json(content, rng):
     """A json with one to three of its values exchanged for odd ones."""
     whole = json.loads(content)
-    for _ in range(rng.randint(1, 3)):
+    for _ in range(rng.choice([1, 1, 2, 3])):
         part, key = [whole], 0
         while isinstance(part[key], (dict, list)) and part[key] and rng.random() < 0.85:
             part = part[key]
@@ -696,7 +699,7 @@ def mutated_json(content, rng):
         if isinstance(part, dict) and rng.random() < 0.2:
             del part[key]
         else:
-            part[key] = rng.choice(ODD)
+            part[key] = deepcopy(rng.choice(ODD))
         if not isinstance(whole, (dict, list)):
             break
     return json.dumps(whole).encode()

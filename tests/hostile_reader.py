@@ -53,6 +53,9 @@ PICTURE, LABELS = (
 )
 
 
+TEMPORARY = tempfile.gettempdir() + '/tmp'  # how MMEngine's own folders begin
+
+
 class Refused(Exception):
     """A reader that reports, and raises nothing, has found fault."""
 
@@ -111,6 +114,10 @@ def read_to_resume(path):
     assert checkpoint['meta']['iter'] >= 0
 
 
+def go_on_from(path):
+    RUN.resume(str(path))
+
+
 def read_coco(path):
     pictures = path.parent
     glance = check_coco_file(path, pictures, first=4)
@@ -149,9 +156,12 @@ def read_results(path):
     results._check_coco_results(path, kind, TRUTH.imgs)
     rows = json.loads(path.read_text())
     if rows:
-        evaluation = COCOeval(TRUTH, TRUTH.loadRes(rows), kind)
-        evaluation.evaluate()
-        evaluation.accumulate()
+        try:
+            evaluation = COCOeval(TRUTH, TRUTH.loadRes(rows), kind)
+            evaluation.evaluate()
+            evaluation.accumulate()
+        except ValueError as error:  # which `evaluate_results` turns into a UserError
+            raise Refused(error) from error
 
 
 def read_archive(path):
@@ -166,6 +176,7 @@ def read_archive(path):
 READERS = {
     'weights': read_weights,
     'resume': read_to_resume,
+    'go on': go_on_from,
     'config': load_config,
     'coco': read_coco,
     'panoptic': read_panoptic,
@@ -209,7 +220,7 @@ def _outside(path: object, folder: Path) -> bool:
     if not isinstance(path, (str, bytes)):
         return False  # a number of what is open already
     absolute = os.path.abspath(os.fsdecode(path))
-    return not absolute.startswith((str(folder), '/dev/null', tempfile.gettempdir() + '/tmp'))
+    return not absolute.startswith((str(folder), '/dev/null', TEMPORARY))
 
 
 def outcome(kind: str, path: Path, seen: list[str]) -> str:

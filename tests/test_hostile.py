@@ -2,17 +2,35 @@
 
 import ast
 import json
+import pickle
 import random
 import select
+import shutil
 import subprocess
 import sys
+import tarfile
 import time
-from collections import Counter
+import zipfile
+from argparse import Namespace
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import hostile
+import numpy as np
 import pytest
+import torch
 from conftest import DEMO_CONFIG, ROOT
+from mmengine.dataset import BaseDataset
+from mmengine.logging import HistoryBuffer
+from mmpretrain.datasets.utils import extract_archive
+
+from mmvisattn.datasets.checks import check_coco_file
+from mmvisattn.engine.arguments import test_parser as parser_of_test
+from mmvisattn.engine.arguments import train_parser
+from mmvisattn.engine.run import test as run_test
+from mmvisattn.engine.run import train
+from mmvisattn.errors import UserError
+from mmvisattn.weights import guard_libraries, read_checkpoint
 
 SECONDS = 30  # that a file may take: of small ones a sound reader takes some hundredths of one
 SEED = 6
@@ -166,3 +184,101 @@ def test_the_reader_sees_what_runs(reader, tmp_path):
         path.write_text(code)
         assert reader.read('config', path).startswith(('executed', 'refused'))
         assert event in reader.read('config', path)
+
+
+def test_what_checkpoints_hold_comes_back_as_it_was(tmp_path):
+    """Stand-ins for numpy's functions read what numpy's own would, under its older names too."""
+    numbers = np.arange(6.0).reshape(2, 3)
+    content = {
+        'arrays': [numbers, numbers.T, numbers.astype('>i4'), numbers[:0], numbers > 2],
+        'random': ('MT19937', np.arange(624, dtype=np.uint32), 624),
+        'scalars': (np.float32(0.5), np.int64(3)),
+        'log': HistoryBuffer([1.0, 3.0], [1, 1]),
+        'args': Namespace(rate=0.1, sizes=[numbers]),
+        'shape': torch.Size([1, 2]),
+    }
+    shared = content['args'].sizes[0] = content['arrays'][0]
+    path = tmp_path / 'x.pth'
+    torch.save(content, path)
+    older = path.read_bytes().replace(b'cnumpy._core.', b'cnumpy.core.')
+    read = read_checkpoint(path)
+    assert older != path.read_bytes()
+    for found in (read, torch.load(path, weights_only=False)):
+        for mine, theirs in zip(found['arrays'], content['arrays'], strict=True):
+            assert type(mine) is np.ndarray
+            assert mine.dtype == theirs.dtype.newbyteorder('=')  # as numpy's own reader has it
+            np.testing.assert_array_equal(mine, theirs)
+    assert read['args'].sizes[0] is read['arrays'][0]
+    assert shared is not read['arrays'][0]
+    assert read['random'][1].dtype == np.uint32
+    assert read['scalars'] == content['scalars']
+    assert read['log'].mean() == 2
+    assert type(read['log'].mean()) is np.float64
+    assert read['shape'] == torch.Size([1, 2])
+
+
+@pytest.mark.parametrize(
+    'name', ['https://example.com/c.py', 'a.zip', 'a.zip/c.py', 'a.pth', 'far.py', 'within.py']
+)
+def test_the_tools_take_no_config_from_elsewhere(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for archive in ('a.zip', 'a.pth'):
+        with zipfile.ZipFile(archive, 'w') as made:
+            made.writestr('c.py', 'import os; os.mkdir("executed")')
+    Path('far.py').write_text("_base_ = 'https://example.com/c.py'")
+    Path('within.py').write_text("_base_ = 'a.zip/c.py'")
+    for parser, tool, more in ((train_parser, train, []), (parser_of_test, run_test, ['x.pth'])):
+        with pytest.raises(UserError, match='configs are code'):
+            tool(parser().parse_args([name, *more]))
+    assert not Path('executed').exists()
+
+
+def test_pickled_annotations_are_plain_data_or_vouched_for(tmp_path, monkeypatch):
+    """As every library reads them."""
+    guard_libraries()
+    monkeypatch.chdir(tmp_path)
+    Path('x.pkl').write_bytes(
+        pickle.dumps({'metainfo': OrderedDict(), 'data_list': [{'img_path': 'x'}]})
+    )
+    settings = dict(ann_file='x.pkl', pipeline=[])
+    with pytest.raises(UserError, match='MMVISATTN_TRUSTED_GLOBALS=collections.OrderedDict'):
+        BaseDataset(**settings)
+    monkeypatch.setenv('MMVISATTN_TRUSTED_GLOBALS', 'collections.OrderedDict')
+    assert len(BaseDataset(**settings)) == 1
+    Path('x.pkl').write_bytes(pickle.dumps(hostile.Evil()))
+    with pytest.raises(UserError, match='would run code'):
+        BaseDataset(**settings)
+    assert not Path('executed').exists()
+
+
+def test_mmpretrain_unpacks_within_the_folder(tmp_path):
+    guard_libraries()
+    (tmp_path / 'archives').mkdir()
+    (tmp_path / 'data' / 'mine').mkdir(parents=True)
+    for _, path, sound in hostile.archives(tmp_path / 'archives'):
+        if sound is False:
+            with pytest.raises(tarfile.TarError):
+                extract_archive(str(path), str(tmp_path / 'data' / 'mine'))
+    assert not list((tmp_path / 'data').rglob('*'))[1:]
+
+
+def test_names_in_annotations_do_not_reach_the_terminal(tmp_path):
+    hostile.pictures_beside(tmp_path)
+    content = hostile.coco()
+    content['images'][0]['file_name'] = '\x1b[2J\ud800'
+    (tmp_path / 'x.json').write_text(json.dumps(content))
+    (problem,) = check_coco_file(tmp_path / 'x.json', tmp_path)
+    assert problem.endswith(r': \x1b[2J\ud800')
+    assert problem.isprintable()
+
+
+def test_a_picture_outside_of_its_folder_is_mentioned(tmp_path):
+    hostile.pictures_beside(tmp_path)
+    (tmp_path / 'pictures').mkdir()
+    shutil.copy(tmp_path / '2.jpg', tmp_path / 'pictures')
+    content = hostile.coco()
+    content['images'][0]['file_name'] = '../1.jpg'
+    (tmp_path / 'x.json').write_text(json.dumps(content))
+    report = check_coco_file(tmp_path / 'x.json', tmp_path / 'pictures')
+    assert report == []
+    assert any('outside of' in note and '../1.jpg' in note for note in report.notes)

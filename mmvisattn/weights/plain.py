@@ -101,6 +101,8 @@ def plain(content: object, largest: int) -> object:
     done: dict[int, tuple[object, object]] = {}  # by id; the value is kept, and so its id
 
     def checked(value: object, depth: int) -> object:
+        if value is None or isinstance(value, int | float | str | bytes):
+            return value
         if id(value) in done:
             return done[id(value)][1]
         if depth > DEEPEST:
