@@ -72,9 +72,13 @@ class Tiny(BaseModel):
         return dict(loss=self.norm(self.layer(torch.stack(inputs))).square().mean())
 
 
+class Samples(list):
+    """A data set."""
+
+
 def tiny_run(folder):
     """A run of two iterations; it writes iter_2.pth."""
-    data = [dict(inputs=torch.rand(3), data_samples=None) for _ in range(4)]
+    data = Samples(dict(inputs=torch.rand(3), data_samples=None) for _ in range(4))
     settings = dict(
         train_cfg=dict(by_epoch=False, max_iters=2),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
@@ -115,6 +119,7 @@ def read_to_resume(path):
 
 
 def go_on_from(path):
+    RUN._resume = False  # as where somebody's own code resumes
     RUN.resume(str(path))
 
 
