@@ -10,6 +10,7 @@ file. Training takes another sample in its place, until too many have failed.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 
@@ -71,6 +72,9 @@ class GuardedPipeline:
             return None
 
     def _run(self, info: dict, files: list[str]) -> dict | None:
+        for file in files:
+            if os.path.exists(file) and not os.path.isfile(file):
+                raise UserError(f'{file} is no file', expected='a picture', do='remove it')
         try:
             sample = self.pipeline(info)
         except UserError:

@@ -14,6 +14,7 @@ every place that needs it:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DATASETS
 
 from ..errors import UserError, did_you_mean
+from ..weights import guard_libraries
 from .optim import checked_rate
 from .spelling import SHORT_SETTINGS, check_options, check_spelling
 
@@ -38,6 +40,10 @@ CONSTRUCTORS = (
 EVALUATORS = ('val_evaluator', 'test_evaluator')
 # A warm-up is cut to this part of the training, where that is given in iterations.
 WARM_UP_SHARE = 10
+# What a config's name ends with. MMEngine reads the last three, whose `type` may name any code too.
+SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+# A URL, of which pathlib leaves one slash.
+_ELSEWHERE = re.compile(r'[a-zA-Z][a-zA-Z0-9+.-]+:/')
 
 
 def load_config(path: str | Path, options: dict | None = None, launcher: str = 'none') -> Config:
@@ -49,10 +55,22 @@ def load_config(path: str | Path, options: dict | None = None, launcher: str = '
     Raises:
         UserError: No such file, a file that is no config, or a key that nothing would read.
     """
-    cfg = _read(Path(path))
+    guard_libraries()
+    cfg = _read(str(path))
     if 'model' not in cfg:
         raise UserError(f'{path} has no model', do='give a config of configs/, not of _base_')
-    options = dict(options or {})
+    try:
+        _complete(cfg, dict(options or {}), launcher)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f'a part of {path} is not of the type that it should be',
+            got=f'{type(error).__name__}: {error}',
+            do='MMVISATTN_TRACEBACK=1 shows what was done with it',
+        ) from error
+    return cfg
+
+
+def _complete(cfg: Config, options: dict, launcher: str) -> None:
     settings = {name: cfg.get(name) for name in SHORT_SETTINGS if cfg.get('short_settings')}
     given = {name: options.pop(name) for name in SHORT_SETTINGS if name in options}
     if any(unit in given for unit in LENGTHS):  # in place of the config's own, in either unit
@@ -71,7 +89,6 @@ def load_config(path: str | Path, options: dict | None = None, launcher: str = '
     if launcher == 'none' or not torch.cuda.is_available():
         _without_sync_bn(cfg)
     check_spelling(cfg)
-    return cfg
 
 
 def _make_room(cfg: Config, option: str) -> None:
@@ -90,25 +107,45 @@ def dataset_configs(cfg: Config, loaders: Iterable[str] = LOADERS) -> Iterator[d
             yield from _unwrapped(cfg[loader].dataset)
 
 
-def _read(path: Path) -> Config:
+def _read(name: str) -> Config:
+    path = Path(name)
+    if _ELSEWHERE.match(name):
+        raise _is_code(f'{name} is no file of this machine')
     if not path.is_file():
+        within = next((parent for parent in path.parents if parent.is_file()), None)
+        if within:
+            raise _is_code(f'{name} would lie in {within}, which is no folder')
         siblings = [p.name for p in path.parent.glob('*.py')] if path.parent.is_dir() else []
         raise UserError(
             f'no such config: {path}',
             expected='a Python file, such as configs/upernet_van_b2_ade20k.py',
             do=did_you_mean(path.name, siblings) or 'look at the table of configs in the README',
         )
+    if path.suffix not in SUFFIXES:
+        raise _is_code(f'{name} is no config: its name ends with none of {" ".join(SUFFIXES)}')
     # The fork of mmseg has another name on the package index than MMEngine looks for, so that
     # `_base_ = 'mmseg::...'` would not be found.
     MODULE2PACKAGE['mmseg'] = 'mmseg'
     try:
         return Config.fromfile(path)
     except SyntaxError as error:
-        raise UserError(f'{error.filename or path}, line {error.lineno}: {error.msg}') from error
-    except FileNotFoundError as error:
+        line = f', line {error.lineno}' if error.lineno else ''
+        raise UserError(f'{error.filename or path}{line}: {error.msg}') from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        base = Path(error.filename or path)
+        if _ELSEWHERE.search(str(base)) or any(parent.is_file() for parent in base.parents):
+            raise _is_code(f'{path} builds on {base}') from error
         raise UserError(f'{path} builds on a file that is not there', got=error) from error
     except Exception as error:  # a config is Python and may raise anything
         raise UserError(f'{path} is no config', got=f'{type(error).__name__}: {error}') from error
+
+
+def _is_code(problem: str) -> UserError:
+    return UserError(
+        f'{problem}, and configs are code',
+        expected='a Python file in a folder of this machine, from somebody you trust',
+        do='get or unpack it, read it, then give its path',
+    )
 
 
 def _unwrapped(dataset: dict) -> Iterator[dict]:

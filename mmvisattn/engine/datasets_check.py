@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ..datasets import checks
+from ..datasets.checks.predictions import check_predictions
 from ..errors import UserError
 from .config import dataset_configs
 
@@ -115,6 +116,10 @@ def _check_poses(cls: type, settings: dict) -> checks.Report | list[str]:
             f"no file {boxes} (bbox_file: a detector's boxes, such as those that the READMEs of "
             "mmpose and Simple Baseline link; without bbox_file the annotations' boxes are used)"
         ]
+    if boxes and Path(boxes).suffix == '.json':
+        wrong = checks.Report(check_predictions(Path(boxes), 'bbox'))
+        if wrong:
+            return wrong
     return checks.check_coco_file(
         _path(settings, settings['ann_file']),
         _path(settings, settings['data_prefix'].get('img')),

@@ -20,6 +20,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +30,10 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.registry import METRICS, init_default_scope
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import DataLoader
 
+from ..datasets.checks.predictions import prediction_fault
 from ..errors import UserError
 from ..registry import METRICS as OUR_METRICS
 from .runner import Runner
@@ -116,14 +118,24 @@ def evaluate_results(cfg: Config, folder: str) -> dict[str, float]:
         raise UserError(f'no folder {folder}', do='tools/test.py CONFIG CHECKPOINT --out FOLDER')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     loader = Runner.build_dataloader(cfg.test_dataloader)
-    evaluator = Evaluator(
-        [
-            form.read(metric, Path(folder), loader)
-            for metric, form in zip(_metrics(cfg), formats, strict=True)
-        ]
-    )
-    evaluator.dataset_meta = loader.dataset.metainfo
-    return evaluator.evaluate(len(loader.dataset))
+    try:
+        evaluator = Evaluator(
+            [
+                form.read(metric, Path(folder), loader)
+                for metric, form in zip(_metrics(cfg), formats, strict=True)
+            ]
+        )
+        evaluator.dataset_meta = loader.dataset.metainfo
+        return evaluator.evaluate(len(loader.dataset))
+    except UserError:
+        raise
+    except Exception as error:  # what the metrics do with files that tests have not written
+        raise UserError(
+            f'no metric can be computed from {folder}',
+            expected='the folder that tools/test.py CONFIG CHECKPOINT --out FOLDER wrote',
+            got=f'{type(error).__name__}: {error}',
+            do='write it again; if it is sound, MMVISATTN_TRACEBACK=1 shows what failed',
+        ) from error
 
 
 @OUR_METRICS.register_module()
@@ -169,8 +181,8 @@ def _read_boxes(config: dict, folder: Path, _: DataLoader) -> BaseMetric:
     metric = _build_coco(config, folder)
     kinds = [{'proposal': 'bbox'}.get(kind, kind) for kind in metric.metrics]
     files = {kind: folder / f'results.{kind}.json' for kind in kinds}
-    for file in files.values():
-        _check_coco_results(file, metric._coco_api.imgs)
+    for kind, file in files.items():
+        _check_coco_results(file, kind, metric._coco_api.imgs)
     files = {kind: str(file) for kind, file in files.items()}
     metric.results2json = lambda *_: {**files, 'proposal': files.get('bbox')}
     return metric
@@ -178,7 +190,7 @@ def _read_boxes(config: dict, folder: Path, _: DataLoader) -> BaseMetric:
 
 def _read_keypoints(config: dict, folder: Path, _: DataLoader) -> BaseMetric:
     metric = _build_coco(config, folder)
-    _check_coco_results(folder / 'results.keypoints.json', metric.coco.imgs)
+    _check_coco_results(folder / 'results.keypoints.json', 'keypoints', metric.coco.imgs)
     metric.results2json = lambda *_, **__: None
     return metric
 
@@ -200,7 +212,7 @@ def _read_label_maps(config: dict, folder: Path, loader: DataLoader) -> BaseMetr
     metric = METRICS.build(config)
     infos = [loader.dataset.get_data_info(i) for i in range(len(loader.dataset))]
     names = [f'{Path(info["img_path"]).stem}.png' for info in infos]
-    _require(folder, names, os.listdir(folder), 'PNG')
+    _require(folder, names, [path.name for path in folder.iterdir() if path.is_file()], 'PNG')
     metric.dataset_meta = loader.dataset.metainfo
     for batch in loader:
         for sample in batch['data_samples']:
@@ -213,7 +225,7 @@ def _with_label_map(sample: dict, folder: Path) -> dict:
     file = folder / f'{Path(sample["img_path"]).stem}.png'
     try:
         labels = np.asarray(Image.open(file))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except Exception as error:  # broken files make Pillow raise anything
         raise UserError(f'{file} cannot be read', got=error) from error
     shape = tuple(sample['gt_sem_seg']['data'].shape[-2:])
     if labels.shape != shape:
@@ -237,8 +249,7 @@ def _read_classes(config: dict, folder: Path, loader: DataLoader) -> BaseMetric:
     metric = METRICS.build(config)
     file, dataset = folder / 'results.json', loader.dataset
     # Row by row, for Python's own numbers take eight times the place.
-    rows = _load_json(file, lambda row: (row['file'], torch.tensor(row['scores'])))
-    scores = dict(rows)
+    scores = dict(_load_json(file, partial(_class_row, len(dataset.metainfo['classes']))))
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     names = [os.path.relpath(info['img_path'], dataset.img_prefix) for info in infos]
     _require(file, names, scores, 'picture')
@@ -246,6 +257,13 @@ def _read_classes(config: dict, folder: Path, loader: DataLoader) -> BaseMetric:
         gt_label = torch.tensor([info['gt_label']])
         metric.process(None, [{'pred_score': scores[name], 'gt_label': gt_label}])
     return metric
+
+
+def _class_row(count: int, row: dict) -> tuple[str, torch.Tensor]:
+    name, scores = str(row['file']), torch.tensor(row['scores'], dtype=torch.float32)
+    if scores.shape != (count,):
+        raise ValueError(f'{name} has scores of shape {tuple(scores.shape)} for {count} classes')
+    return name, scores
 
 
 # By library and class; a subclass writes as its base does.
@@ -294,13 +312,16 @@ def _build_coco(config: dict, folder: Path) -> BaseMetric:
     return metric
 
 
-def _check_coco_results(file: Path, images: dict) -> None:
+def _check_coco_results(file: Path, kind: str, images: dict) -> None:
     content = _load_json(file)
-    rows = content if isinstance(content, list) else [None]
-    if not all(isinstance(row, dict) and 'image_id' in row for row in rows):
-        raise UserError(
-            f'{file} holds no COCO results', expected='a list of predictions, each of an image_id'
-        )
+    for number, row in enumerate(content if isinstance(content, list) else [None], 1):
+        fault = prediction_fault(row, kind, images)
+        if fault:
+            raise UserError(
+                f'{file} holds no COCO results',
+                expected='a list of predictions, each of an image_id',
+                got=f'prediction {number}, {fault}',
+            )
     unknown = sorted({row['image_id'] for row in content} - set(images))
     if unknown:
         raise UserError(
@@ -311,14 +332,14 @@ def _check_coco_results(file: Path, images: dict) -> None:
 
 
 def _load_json(file: Path, each_row: Callable[[dict], object] | None = None) -> object:
-    try:
-        return json.loads(file.read_text(), object_hook=each_row)
-    except FileNotFoundError as error:
+    if not file.is_file():
         raise UserError(
             f'no {file.name} in {file.parent}',
             expected='the folder that tools/test.py CONFIG CHECKPOINT --out FOLDER wrote',
-        ) from error
-    except (ValueError, KeyError) as error:
+        )
+    try:
+        return json.loads(file.read_text(encoding='utf-8'), object_hook=each_row)
+    except Exception as error:  # a row may hold anything
         raise UserError(f'{file} is no complete json', got=repr(error)) from error
 
 

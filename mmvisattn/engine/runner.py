@@ -25,7 +25,7 @@ from ..processes.sharding import Sharding, blocks_of, ready_to_shard
 from ..survival.checkpoints import CheckpointHook
 from ..survival.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from ..survival.nonfinite import NonFinite, NonFiniteHook
-from ..survival.resuming import ExactResumeHook, choose_checkpoint
+from ..survival.resuming import ExactResumeHook, choose_checkpoint, require_progress
 from ..survival.stopping import StopRequest
 from ..weights import (
     Load,
@@ -200,7 +200,8 @@ class Runner(mmengine_runner.Runner):
         """
         # Whole tensors, of which a sharded run keeps its share, stay off the GPU.
         checkpoint = read_checkpoint(filename, 'cpu' if self._shards else map_location)
-        checkpoint.get('meta', {}).pop('config', None)  # MMEngine would run it
+        meta = checkpoint['meta'] if isinstance(checkpoint.get('meta'), dict) else {}
+        meta.pop('config', None)  # MMEngine would run it
         missing = {'meta', 'message_hub', 'optimizer'} - set(checkpoint)
         if self._resume and missing:
             raise UserError(
@@ -209,6 +210,8 @@ class Runner(mmengine_runner.Runner):
                 got=f'a file without {", ".join(sorted(missing))}',
                 do='to start from its weights: --cfg-options load_from=' + str(filename),
             )
+        if self._resume:
+            require_progress(filename, checkpoint)
         averages = any(isinstance(hook, EMAHook) for hook in self.hooks)
         if self._resume and 'ema_state_dict' in checkpoint and not averages:
             raise UserError(
@@ -240,7 +243,6 @@ class Runner(mmengine_runner.Runner):
         self.bare_model.load_state_dict(state_dict, strict=False)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}:\n{match}')
-        meta = checkpoint.get('meta') or {}
         announce(Load(self._purpose, str(filename), locate(filename), match, meta=meta))
         return checkpoint
 

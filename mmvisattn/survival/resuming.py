@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
@@ -83,12 +85,33 @@ def choose_checkpoint(cfg: Config) -> list[str]:
             return [*notes, f'No checkpoint in {cfg.work_dir}: starting at iteration 0.']
         cfg.load_from = str(newest)
     checkpoint = read_checkpoint(cfg.load_from)
+    if 'meta' in checkpoint:  # else it is refused as weights alone
+        require_progress(cfg.load_from, checkpoint)
     seed = checkpoint.get('meta', {}).get('seed')
     if seed is not None:
         cfg.randomness = {'seed': None, **(cfg.get('randomness') or {})}
         cfg.randomness.seed = seed if cfg.randomness.seed is None else cfg.randomness.seed
     shared = _share_batch(cfg.train_dataloader, checkpoint.get(EXACT))
     return [*notes, f'Resuming from {cfg.load_from}.', *([shared] if shared else [])]
+
+
+def require_progress(filename: str, checkpoint: dict) -> None:
+    """Stop unless a checkpoint says how far its run had come.
+
+    Raises:
+        UserError: It does not.
+    """
+    meta, exact = checkpoint.get('meta'), checkpoint.get(EXACT)
+    counts = [meta.get(unit) for unit in ('epoch', 'iter')] if isinstance(meta, dict) else [meta]
+    if exact is not None:
+        is_state = isinstance(exact, dict) and isinstance(exact.get('processes'), list)
+        counts.append(exact.get('batch_size') if is_state else exact)
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise UserError(
+            f'{filename} cannot be resumed: it does not say how far its run had come',
+            expected='the epoch and iteration in meta, and the size of a batch',
+            got=reprlib.repr(counts),
+        )
 
 
 def _share_batch(loader: dict, exact: dict | None) -> str | None:

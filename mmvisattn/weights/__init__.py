@@ -2,8 +2,9 @@
 
 from .converter import convert_file
 from .download import sha256_of
-from .files import guard_libraries, read_checkpoint, state_dict_of, write_checkpoint
+from .files import read_checkpoint, state_dict_of, write_checkpoint
 from .layouts import Converted, convert, convert_inside, export
+from .libraries import guard_libraries
 from .loads import Load, announce, listening
 from .match import Match, require_match
 from .pretrained import CheckedPretrained, require_plain_match, require_pretrained_match

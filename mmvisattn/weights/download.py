@@ -132,7 +132,7 @@ def _download(url: str, path: Path, sha256: str | None) -> None:
         with urlopen(request, timeout=SILENCE) as reply, partial.open('wb') as file:
             shutil.copyfileobj(reply, file, 1 << 20)
             promised = reply.headers.get('Content-Length')
-        if promised and partial.stat().st_size != int(promised):
+        if promised and str(partial.stat().st_size) != promised.strip():
             raise OSError(f'broke off after {partial.stat().st_size} of {promised} bytes')
         if sha256 and not (found := sha256_of(partial)).startswith(sha256.lower()):
             raise OSError(f'sends another file: sha256 {found} instead of {sha256}')

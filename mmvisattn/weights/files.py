@@ -3,51 +3,25 @@
 from __future__ import annotations
 
 import os
-import pickle
 import pkgutil
 import re
-from argparse import Namespace
+import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import safetensors.torch
 import torch
-from mmengine.fileio import LocalBackend, get_file_backend
-from mmengine.logging import HistoryBuffer
-from mmengine.runner import checkpoint as mmengine_checkpoint
-from mmengine.runner import runner as mmengine_runner
 from torch import Tensor
 
 from ..atomic import written_whole
 from ..errors import UserError
 from .download import fetch, is_url, unpublished_name
-from .loads import Load, announce
+from .plain import SAFE_GLOBALS, STAND_INS, plain
 
 # Names, separated by commas, that pickles may call besides SAFE_GLOBALS.
 TRUSTED_GLOBALS = 'MMVISATTN_TRUSTED_GLOBALS'
 # What a file is written as, by the ending of its name.
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
-
-
-def _history_method(owner: object, name: str) -> object:
-    """Stands in for `getattr`: MMEngine's log buffers are pickled with their methods by name."""
-    if owner is not HistoryBuffer:
-        raise pickle.UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
-    return getattr(owner, name)
-
-
-# What MMEngine's own training checkpoints hold besides tensors: logged numbers.
-SAFE_GLOBALS = [
-    Namespace,  # timm saves its arguments
-    HistoryBuffer,
-    (_history_method, 'builtins.getattr'),
-    np._core.multiarray._reconstruct,
-    np._core.multiarray.scalar,
-    np.ndarray,
-    np.dtype,
-    *(type(np.dtype(name)) for name in ('bool', 'int32', 'int64', 'uint8', 'float32', 'float64')),
-]
 
 
 def read_checkpoint(
@@ -59,22 +33,39 @@ def read_checkpoint(
         UserError: No such file, no checkpoint, or one that would run code.
     """
     if isinstance(source, (str, Path)):
-        path = _file_of(source)
+        path = file_of(source)
         if not path.is_file():
             raise UserError(f'no such checkpoint: {source}', do='check the path')
     else:
         path = source
-    allowed = [*SAFE_GLOBALS, *_trusted_globals()]
+    allowed = [*SAFE_GLOBALS, *(t for t in trusted_globals() if t[1] not in STAND_INS)]
     try:
         if isinstance(path, Path) and path.suffix == '.safetensors':
             return safetensors.torch.load_file(path, device=str(map_location or 'cpu'))
+        size = _require_unpacked(path)
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location=map_location, weights_only=True)
+        content = plain(content, size)
     except Exception as error:  # broken files make torch and safetensors raise anything
-        raise (_refused(source, error) or _unreadable(source, error)) from error
+        raise (refusal(source, error) or _unreadable(source, error)) from error
     if not isinstance(content, dict):
         raise _unreadable(source, TypeError(f'it holds a {type(content).__name__}'))
     return content
+
+
+def _require_unpacked(source: Path | BinaryIO) -> int:
+    """The size of a file in bytes, if its parts are not larger: `torch.save` compresses nothing."""
+    file = source.open('rb') if isinstance(source, Path) else source
+    try:
+        size = file.seek(0, os.SEEK_END)
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                claimed = sum(part.file_size for part in archive.infolist())
+            if claimed > size:
+                raise ValueError(f'its parts claim {claimed:,} bytes, more than the file has')
+        return size
+    finally:
+        file.close() if isinstance(source, Path) else file.seek(0)
 
 
 # Where a checkpoint holds its parameters; averaged ones are taken where nothing else is.
@@ -105,7 +96,11 @@ def state_dict_of(checkpoint: dict, place: str | None = None) -> dict[str, Tenso
         )
     if place or found:
         checkpoint = checkpoint[place or found[0]]
-    tensors = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+    tensors = {
+        key: value
+        for key, value in checkpoint.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
     return {WRAPPERS.sub('', key).replace('._orig_mod.', '.'): v for key, v in tensors.items()}
 
 
@@ -140,50 +135,18 @@ def write_checkpoint(
             torch.save({wrapping: state_dict} if wrapping else state_dict, file)
 
 
-def guard_libraries() -> None:
-    """Make MMEngine read each checkpoint with `read_checkpoint`, and write it whole or not at all.
-
-    Its own reader falls back to running what a refused pickle holds, and reads URLs so from the
-    start; `Pretrained` of every library's backbones goes through it. Whatever else calls
-    `torch.load` is held to plain data by PyTorch's own switch.
-    """
-    mmengine_checkpoint._safe_torch_load = _read_for_mmengine
-    mmengine_checkpoint.load_url = _read_for_mmengine
-    mmengine_runner.save_checkpoint = _write_for_mmengine
-    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
-    os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # PyTorch stops if both are set
-
-
-def _read_for_mmengine(
-    source: str | BinaryIO, map_location: str | torch.device | None = None, **_: object
-) -> dict:
-    content = read_checkpoint(source, map_location)
-    if isinstance(source, (str, Path)):
-        announce(Load('pretrained', str(source), _file_of(source)))
-    return content
-
-
-def _file_of(source: str | Path) -> Path:
+def file_of(source: str | Path) -> Path:
     """The file that a path or a URL names, downloaded if need be."""
     if is_url(source):
         return fetch({str(source): None}, unpublished_name)
     return Path(source).expanduser()
 
 
-def _write_for_mmengine(checkpoint: dict, filename: str, *args: object, **kwargs: object) -> None:
-    """Write to a disk ourselves; MMEngine's file backends reach what is no disk."""
-    if isinstance(get_file_backend(filename), LocalBackend):
-        with written_whole(filename) as file:
-            torch.save(checkpoint, file)
-    else:
-        mmengine_checkpoint.save_checkpoint(checkpoint, filename, *args, **kwargs)
-
-
-def _trusted_globals() -> list[tuple[object, str]]:
-    """What the user vouches for by name."""
-    names = [name.strip() for name in os.environ.get(TRUSTED_GLOBALS, '').split(',')]
+def trusted_globals() -> list[tuple[object, str]]:
+    """What the user vouches for, each with its name."""
+    names = {name.strip() for name in os.environ.get(TRUSTED_GLOBALS, '').split(',')}
     trusted = []
-    for name in filter(None, names):
+    for name in sorted(names - {''}):
         try:
             trusted.append((pkgutil.resolve_name(name), name))
         except (ImportError, AttributeError, ValueError) as error:
@@ -195,7 +158,10 @@ def _trusted_globals() -> list[tuple[object, str]]:
     return trusted
 
 
-def _refused(source: object, error: Exception) -> UserError | None:
+def refusal(
+    source: object, error: Exception, expected: str = 'a checkpoint of tensors and plain data'
+) -> UserError | None:
+    """What to raise if this error says that a pickle calls what it may not; else None."""
     found = re.search(r'GLOBAL ([\w.]+)', str(error))
     if found is None:
         return None
@@ -208,7 +174,7 @@ def _refused(source: object, error: Exception) -> UserError | None:
         )
     return UserError(
         f'{source} would run code when loaded, so it was not loaded',
-        expected='a checkpoint of tensors and plain data',
+        expected=expected,
         got=f'a pickle that calls {found[1]}',
         do=remedy,
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .jsonfile import read_lists
 from .masks import broken_mask, is_number
-from .pictures import check_picture
-from .report import Finding, Report, malformed, repeated, spread
+from .pictures import check_picture, is_there, leads_out
+from .report import Finding, Report, brief, malformed, repeated, spread
 
 NUMBER = (int, float)
 KEYS = {
@@ -120,7 +120,7 @@ def read_entries(
         return [Finding(sentence) for sentence in missing], None
     try:
         lists = read_lists(file, keys, first)
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return [Finding(f'{file} is not COCO json: {error}')], None
     absent = [name for name in keys if name not in lists]
     if absent:
@@ -135,7 +135,10 @@ def read_entries(
                 good[name].append(entry)
             else:
                 which = entry.get('id') if isinstance(entry, dict) else None
-                place = f'number {position + 1}' if which is None else which
+                if which is None:
+                    place = f'number {position + 1}'
+                else:
+                    place = which if isinstance(which, int | str) else brief(which)
                 findings.append(Finding(f'{name} of {file} {fault}', place))
     return findings, good
 
@@ -157,10 +160,14 @@ def check_images(
 ) -> Iterator[Finding]:
     """Picture ids that occur twice, files that are missing, and what opening them shows."""
     yield from repeated(f'ids that two pictures of {file} have', (i['id'] for i in images))
-    there = [image for image in images if (pictures / image['file_name']).is_file()]
+    there = [image for image in images if is_there(pictures / image['file_name'])]
     kind = f'pictures of {file} that are not in {pictures}'
     lost = {i['file_name'] for i in images} - {i['file_name'] for i in there}
     yield from (Finding(kind, name) for name in sorted(lost))
+    kind = f'pictures of {file} outside of {pictures}, which are read all the same'
+    for image in there:
+        if leads_out(image['file_name']):
+            yield Finding(kind, image['file_name'], legal=True)
     for image in spread(there, sample):
         size = image['width'], image['height']
         yield from check_picture(pictures / image['file_name'], size)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from .pictures import check_picture
+from .pictures import check_picture, is_there
 from .report import Finding, Report, spread
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')  # that mmpretrain looks for
@@ -106,20 +107,19 @@ def _of_list(
     if not listed.is_file():
         return [Finding(f'no file {listed}')], [], set()
     findings, pictures, labels = [], [], set()
-    for number, name, label in _lines(listed):
-        if not label.isdigit() or (count is not None and int(label) >= count):
+    try:
+        lines = listed.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return [Finding(f'{listed} cannot be read: {error}')], [], set()
+    for number, line in enumerate(lines, 1):
+        name, _, label = line.strip().rpartition(' ')
+        if not re.fullmatch('[0-9]{1,9}', label) or (count is not None and int(label) >= count):
             top = 'a number' if count is None else f'0 to {count - 1}'
             kind = f'lines of {listed} that do not end in a label ({top})'
             findings.append(Finding(kind, f'line {number}'))
-        elif not (folder / name).is_file():
+        elif not is_there(folder / name):
             findings.append(Finding(f'pictures of {listed} that are not in {folder}', name))
         else:
             pictures.append(folder / name)
             labels.add(int(label))
     return findings, pictures, labels
-
-
-def _lines(listed: Path) -> Iterator[tuple[int, str, str]]:
-    for number, line in enumerate(listed.read_text().splitlines(), 1):
-        name, _, label = line.strip().rpartition(' ')
-        yield number, name, label

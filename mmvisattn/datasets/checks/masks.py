@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 POINTS = 3  # the fewest that a polygon has
+LONGEST = 7  # characters of a run: more than 32 bits take
 
 
 def broken_mask(mask: object, size: tuple[int, int]) -> str | None:
@@ -43,13 +44,15 @@ def uncompressed(text: str) -> list[int]:
     """The runs in COCO's compressed string (rleFrString of the COCO API).
 
     Five bits in each character from '0' on, the sixth says that more follow; from the fourth run
-    on, the difference from the run two before.
+    on, the difference from the run two before. A run of more characters than any has is negative.
     """
     runs, value, shift = [], 0, 0
     for character in text:
         bits = ord(character) - ord('0')
         value |= (bits & 31) << shift
         shift += 5
+        if shift > 5 * LONGEST:
+            return [-1]
         if bits & 32:
             continue
         if bits & 16:
@@ -61,4 +64,9 @@ def uncompressed(text: str) -> list[int]:
 
 def is_number(value: object) -> bool:
     """Whether a value of JSON is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False

@@ -11,7 +11,7 @@ from PIL import Image
 from ..panopticapi import OFFSET, VOID, rgb2id
 from .coco import KEYS, NUMBER, check_categories, check_images, read_entries
 from .masks import is_number
-from .pictures import check_picture
+from .pictures import check_picture, is_there
 from .report import Finding, Report, malformed, repeated, spread
 
 PANOPTIC_KEYS = {
@@ -141,7 +141,7 @@ def _check_png(file: Path, folder: Path, annotation: dict, image: dict) -> Itera
         kind = f'annotations in {file} whose file_name is not that of the picture, with .png'
         yield Finding(kind, annotation['file_name'])
     png = folder / loaded
-    if not png.is_file():
+    if not is_there(png):
         yield Finding(f'annotations in {file} without a file in {folder}', loaded)
         return
     found = list(check_picture(png, (image['width'], image['height'])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ def check_picture(path: Path, size: tuple[int, int] | None = None) -> Iterator[F
         path: The file.
         size: (width, height) that it should have as loaded; None: any.
     """
+    if not is_there(path):
+        yield Finding(f'{path} is no file')  # a pipe would be waited for
+        return
     try:
         with Image.open(path) as picture:
             picture.load()
@@ -29,11 +33,24 @@ def check_picture(path: Path, size: tuple[int, int] | None = None) -> Iterator[F
             if size in (None, shown):
                 return
             turned = shown != picture.size
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # broken files make Pillow raise anything
         yield Finding(f'{path} does not decode: {error}')
         return
     why = ' once turned by its EXIF orientation, as it is loaded' if turned else ''
     yield Finding(f'{path} is {_by(shown)} pixels{why}, and its annotation says {_by(size)}')
+
+
+def is_there(path: Path) -> bool:
+    """Whether this is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def leads_out(name: str) -> bool:
+    """Whether a file of this name would lie outside of the folder that it is looked for in."""
+    return os.path.isabs(name) or Path(os.path.normpath(name)).parts[:1] == ('..',)
 
 
 def shown_size(picture: Image.Image) -> tuple[int, int]:

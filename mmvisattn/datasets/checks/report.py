@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 SHOWN = 3  # how many places of a kind a sentence names
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 80
 
 
 class Finding(NamedTuple):
@@ -44,7 +47,7 @@ class Report(list):
         for kind, place, is_legal in self.findings:
             if is_legal == legal:
                 places.setdefault(kind, []).extend([] if place is None else [str(place)])
-        return [_sentence(kind, named, shown) for kind, named in places.items()]
+        return [_printable(_sentence(kind, named, shown)) for kind, named in places.items()]
 
 
 def _sentence(kind: str, places: list[str], shown: int | None) -> str:
@@ -52,6 +55,12 @@ def _sentence(kind: str, places: list[str], shown: int | None) -> str:
         return kind
     more = ', ...' if shown is not None and len(places) > shown else ''
     return f'{len(places)} {kind}: {", ".join(places[:shown])}{more}'
+
+
+def _printable(text: str) -> str:
+    """Names in files may hold what a terminal obeys, and what is no character."""
+    shown = (c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+    return ''.join(shown)
 
 
 def repeated(kind: str, values: Iterable) -> Iterator[Finding]:
@@ -78,4 +87,9 @@ def malformed(entry: object, keys: Mapping[str, type | tuple[type, ...]]) -> str
     if missing:
         return f'without {", ".join(missing)}'
     wrong = [key for key, types in keys.items() if not isinstance(entry[key], types)]
-    return f'with {wrong[0]} {entry[wrong[0]]!r}' if wrong else None
+    return f'with {wrong[0]} {brief(entry[wrong[0]])}' if wrong else None
+
+
+def brief(value: object) -> str:
+    """A value of a file as code would write it, cut short: it may be of any size and depth."""
+    return _brief.repr(value)
