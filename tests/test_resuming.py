@@ -14,9 +14,9 @@ from small_configs import LAYOUTS, layout_of, scalars, small_config
 from mmvisattn.datasets.demo.layouts import make_data
 from mmvisattn.engine.arguments import train_parser
 from mmvisattn.engine.run import train
+from mmvisattn.processes.launch import STOPPED
 from mmvisattn.survival.checkpoints import latest_checkpoint
-from mmvisattn.survival.resuming import EXACT
-from mmvisattn.survival.stopping import REQUEUE
+from mmvisattn.survival.resuming import EXACT, has_saved_since
 from mmvisattn.weights import read_checkpoint
 
 # Every task, loops that count epochs and iterations, MMEngine's averages and mmpretrain's.
@@ -138,14 +138,26 @@ def test_an_interrupted_run_ends_as_the_whole_one(recipe, data, tmp_path):
     assert started(config, tmp_path / 'whole', *options, length=length) == 0
 
     work = tmp_path / 'parts'
-    assert started(config, work, *options, length=length, at=3) == REQUEUE
+    assert started(config, work, *options, length=length, at=3) == STOPPED
     saved, _ = latest_checkpoint(work)
     assert saved.name == ('epoch_0_iter_3.pth' if is_by_epoch else 'iter_3.pth')
     options = ('--resume', 'auto', *switches)  # the seed comes from the checkpoint
     if recipe in QUICK:
-        assert started(config, work, *options, length=length, at=5) == REQUEUE
+        assert started(config, work, *options, length=length, at=5) == STOPPED
     assert started(config, work, *options, length=length) == 0
     assert_same_end(work, tmp_path / 'whole')
     assert {p.name for p in work.glob('*.pth')} == {
         p.name for p in (tmp_path / 'whole').glob('*.pth')
     }, 'what a signal saved is removed'
+
+
+def test_a_run_that_is_started_again_does_not_repeat_itself(tmp_path):
+    """A batch script asks for the same checkpoint each time."""
+    start = tmp_path / 'elsewhere.pth'
+    torch.save({'meta': {'iter': 5}}, start)
+    assert not has_saved_since(tmp_path / 'run', str(start))
+    (tmp_path / 'run').mkdir()
+    torch.save({'meta': {'iter': 4}}, tmp_path / 'run' / 'iter_4.pth')  # of an older run
+    assert not has_saved_since(tmp_path / 'run', str(start))
+    torch.save({'meta': {'iter': 6}}, tmp_path / 'run' / 'iter_6.pth')
+    assert has_saved_since(tmp_path / 'run', str(start))

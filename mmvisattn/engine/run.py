@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..processes.launch import ending_together, init_distributed, restarted
 from ..survival.checkpoints import latest_checkpoint
 from ..survival.nonfinite import NonFinite
-from ..survival.resuming import choose_checkpoint
+from ..survival.resuming import choose_checkpoint, has_saved_since
 from ..survival.stopping import StopRequest, stop_requests
 from ..weights import read_checkpoint, require_pretrained_match
 from .compiling import prepare_compilation
@@ -44,10 +44,10 @@ def train(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace, request: StopRequest) -> None:
-    again = restarted() and args.resume is None
-    if again:
-        args.resume = 'auto'
+    again = restarted()
     cfg = _config(args)
+    if again and (args.resume is None or has_saved_since(cfg.work_dir, args.resume)):
+        args.resume = 'auto'
     apply_switches(cfg, args)
     if args.pretrained:
         _use_pretrained(cfg.model, args.pretrained)

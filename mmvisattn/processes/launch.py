@@ -27,7 +27,8 @@ from .failure import Watch
 from .rendezvous import Place, await_all, connect, keep_store, start_seconds, unreachable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
-# A process that ends with this was stopped by a signal and lost nothing.
+# A process that ends with this was stopped by a signal and lost nothing: EX_TEMPFAIL of sysexits.h,
+# a temporary failure, to be tried again.
 STOPPED = 75
 # Seconds that a process waits for the others, where the config does not say.
 PATIENCE = 1800.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size
@@ -112,6 +113,22 @@ def require_progress(filename: str, checkpoint: dict) -> None:
             expected='the epoch and iteration in meta, and the size of a batch',
             got=reprlib.repr(counts),
         )
+
+
+def has_saved_since(work_dir: str | Path, start: str) -> bool:
+    """Whether a run that resumed from `start` has come further; one started again must not repeat.
+
+    Args:
+        work_dir: Where the run saves.
+        start: A path or URL, or 'auto'.
+    """
+    newest, _ = latest_checkpoint(work_dir)
+    if start == 'auto' or newest is None:
+        return False
+    reached, began = (
+        read_checkpoint(source).get('meta', {}).get('iter', 0) for source in (newest, start)
+    )
+    return reached > began
 
 
 def _share_batch(loader: dict, exact: dict | None) -> str | None:

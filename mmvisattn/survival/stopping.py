@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# EX_TEMPFAIL of sysexits.h: a temporary failure, to be tried again.
-REQUEUE = 75
+from ..processes.launch import STOPPED
+
 # What a scheduler, a batch script or a person sends.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # A launcher hands on what its processes may have received themselves: no second request.
@@ -23,7 +23,7 @@ class Stopped(SystemExit):
     """The run was asked to stop, and nothing is lost."""
 
     def __init__(self) -> None:
-        super().__init__(REQUEUE)
+        super().__init__(STOPPED)
 
 
 class StopRequest:
