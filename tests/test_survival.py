@@ -98,8 +98,10 @@ def test_the_newest_of_two_kinds_of_names_is_found(tmp_path):
     assert latest_checkpoint(tmp_path)[0].stem == 'epoch_2_iter_9'
     (tmp_path / 'last_checkpoint').write_text('/moved/since/epoch_1.pth')
     assert latest_checkpoint(tmp_path)[0].stem == 'epoch_1'
-    (tmp_path / 'last_checkpoint').write_text('')  # cut short by a kill
-    assert latest_checkpoint(tmp_path)[0].stem == 'epoch_2_iter_9'
+    os.mkfifo(tmp_path / 'epoch_9.pth')  # to open it would wait for ever
+    for broken in (b'', b'\xff\xfe'):  # cut short by a kill, or by the disk
+        (tmp_path / 'last_checkpoint').write_bytes(broken)
+        assert latest_checkpoint(tmp_path)[0].stem == 'epoch_2_iter_9'
 
 
 def test_a_checkpoint_goes_once_its_successor_is_safe(tmp_path, monkeypatch):

@@ -147,7 +147,7 @@ def test_resume_without_a_checkpoint_starts_anew(ade20k, tmp_path):
 
 def test_original_weights_start_the_backbone(ade20k, tmp_path):
     """--pretrained takes a file in the authors' layout; the first checkpoint holds its numbers."""
-    state = {k: torch.full_like(v, 0.5) for k, v in VAN('b0').state_dict().items()}
+    state = {k: torch.full_like(v, 0.01) for k, v in VAN('b0').state_dict().items()}
     state |= {'head.weight': torch.zeros(1000, 256), 'head.bias': torch.zeros(1000)}
     torch.save({'state_dict': state}, tmp_path / 'van_b0.pth')
     frozen = 'model.backbone.frozen_stages=3'

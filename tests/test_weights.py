@@ -938,7 +938,7 @@ def test_the_converter_converts_files(tmp_path):
 def trained(ade20k, tmp_path_factory):
     """A run of one iteration whose frozen backbone came out of another segmentor."""
     folder = tmp_path_factory.mktemp('weights')
-    state = {k: torch.full_like(v, 0.5) for k, v in VAN('b0').state_dict().items()}
+    state = {k: torch.full_like(v, 0.01) for k, v in VAN('b0').state_dict().items()}
     torch.save({'model': in_segmentor(state)}, folder / 'van.pth')
     done = run_tool(
         'train.py', CONFIG, '--pretrained', folder / 'van.pth', '--no-validate',

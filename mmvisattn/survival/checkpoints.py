@@ -35,8 +35,9 @@ def latest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[Path]]:
     """
     work_dir = Path(work_dir)
     pointer = work_dir / POINTER
-    named = Path(pointer.read_text().strip()).name if pointer.is_file() else None
-    saved = [path for path in work_dir.glob('*.pth') if _step(path) is not None]
+    text = pointer.read_text(errors='replace') if pointer.is_file() else ''
+    named = Path(text.strip()).name
+    saved = [path for path in work_dir.glob('*.pth') if path.is_file() and _step(path) is not None]
     broken = []
     for path in sorted(saved, key=lambda p: (p.name == named, _step(p)), reverse=True):
         if verifies(path):
