@@ -311,7 +311,11 @@ def test_processes_that_do_not_reach_each_other_are_told_in_time():
         )
 
 
-FAILING_HOOK = """
+FAILING_HOOKS = """
+import multiprocessing
+import os
+import signal
+
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -319,30 +323,45 @@ from mmengine.registry import HOOKS
 
 
 @HOOKS.register_module()
-class FailingHook(Hook):
+class OutOfMemory(Hook):
     def after_val_iter(self, *args, **kwargs):
         if get_rank() == 1:
             raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 GiB.')
+
+
+@HOOKS.register_module()
+class KilledWorker(Hook):
+    def before_train_iter(self, runner, *args, **kwargs):
+        if get_rank() == 1 and runner.iter == 1:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGKILL)
 """
 
 
 @pytest.mark.slow
-def test_a_process_out_of_memory_in_validation_ends_the_run(ade20k, tmp_path):
-    (tmp_path / 'failing_hook.py').write_text(FAILING_HOOK)
+@pytest.mark.parametrize(
+    ('hook', 'cause', 'saved'),
+    [
+        ('OutOfMemory', 'OutOfMemoryError: CUDA out of memory. Tried to', 'iter_4.pth'),
+        ('KilledWorker', r'DataLoader worker \(pid', 'iter_1.pth'),
+    ],
+)
+def test_what_fails_in_one_process_ends_the_run(ade20k, tmp_path, hook, cause, saved):
+    (tmp_path / 'failing_hooks.py').write_text(FAILING_HOOKS)
     config = tmp_path / 'config.py'
     config.write_text(
-        f"_base_ = {str(CONFIG)!r}\ncustom_imports = dict(imports='failing_hook')\n"
-        "custom_hooks = [dict(type='FailingHook')]\n"
+        f"_base_ = {str(CONFIG)!r}\ncustom_imports = dict(imports='failing_hooks')\n"
+        f"custom_hooks = [dict(type='{hook}')]\n"
     )
     started = time.monotonic()
     done = run(
-        'bash', 'tools/dist_train.sh', config, '2', *short_run(ade20k, tmp_path / 'run'),
+        'bash', 'tools/dist_train.sh', config, '2', *short_run(ade20k, tmp_path / 'run', 4),
+        'default_hooks.checkpoint.interval=1', 'train_dataloader.num_workers=1',
         env={'PYTHON': sys.executable, 'PYTHONPATH': str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 1, done.tail
-    first = r'error: rank 1 .* failed first: .*OutOfMemoryError: CUDA out of memory. Tried to'
-    assert re.search(first, done.output), done.tail
-    assert (tmp_path / 'run' / 'iter_2.pth').is_file()
+    assert re.search(f'error: rank 1 .* failed first: .*{cause}', done.output), done.tail
+    assert (tmp_path / 'run' / saved).is_file()
     assert time.monotonic() - started < 120, 'a minute for the start on a busy machine'
 
 

@@ -1,6 +1,7 @@
 """The rooms of the code and the one-way arrows between them."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -102,3 +103,15 @@ def test_registry_imports_mmengine_alone():
     """MMEngine hides an ImportError raised in a file of this name."""
     tops = {name.partition('.')[0] for name in imports(PACKAGE / 'registry.py')}
     assert tops == {'mmengine'}
+
+
+def test_the_tests_that_promises_name_are_there():
+    named = set(re.findall(r'`(test_\w+)`', (ROOT / 'docs' / 'reliability.md').read_text()))
+    there = {
+        node.name
+        for file in (ROOT / 'tests').glob('test_*.py')
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert len(named) > 30
+    assert named <= there

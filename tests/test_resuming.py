@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -10,13 +11,16 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from small_configs import LAYOUTS, layout_of, scalars, small_config
+from test_switches import config_of
 
 from mmvisattn.datasets.demo.layouts import make_data
 from mmvisattn.engine.arguments import train_parser
 from mmvisattn.engine.run import train
+from mmvisattn.engine.runner import Runner
+from mmvisattn.errors import UserError
 from mmvisattn.processes.launch import STOPPED
 from mmvisattn.survival.checkpoints import latest_checkpoint
-from mmvisattn.survival.resuming import EXACT, has_saved_since
+from mmvisattn.survival.resuming import EXACT, choose_checkpoint, has_saved_since
 from mmvisattn.weights import read_checkpoint
 
 # Every task, loops that count epochs and iterations, MMEngine's averages and mmpretrain's.
@@ -151,6 +155,33 @@ def test_an_interrupted_run_ends_as_the_whole_one(recipe, data, tmp_path):
     }, 'what a signal saved is removed'
 
 
+def test_the_scale_of_a_mixed_precision_run_goes_on(tmp_path, monkeypatch):
+    """PyTorch's scaler on the CPU: MMEngine gives one to GPUs only."""
+    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
+    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
+    monkeypatch.setattr(f'{module}.GradScaler', partial(torch.amp.GradScaler, 'cpu'))
+
+    def run(folder, iterations, *switches):
+        cfg = config_of('segmentation', tmp_path / folder, *switches, iterations=iterations)
+        cfg.param_scheduler = None
+        cfg.optim_wrapper.update(
+            type='AmpOptimWrapper',
+            dtype='bfloat16',
+            loss_scale=dict(init_scale=4.0, growth_interval=2),
+        )
+        Runner.from_cfg(cfg).train()
+        return read_checkpoint(tmp_path / folder / f'iter_{iterations}.pth')
+
+    whole = run('whole', 6)
+    half = run('parts', 3)
+    assert half['optimizer']['loss_scaler']['scale'] == 8.0
+    assert half['optimizer']['loss_scaler']['_growth_tracker'] == 1, 'in the middle of an interval'
+    parts = run('parts', 6, '--resume')
+    assert parts['optimizer']['loss_scaler']['scale'] == 32.0
+    for key in ('state_dict', 'optimizer', EXACT):
+        assert differences(parts[key], whole[key]) == []
+
+
 def test_a_run_that_is_started_again_does_not_repeat_itself(tmp_path):
     """A batch script asks for the same checkpoint each time."""
     start = tmp_path / 'elsewhere.pth'
@@ -161,3 +192,27 @@ def test_a_run_that_is_started_again_does_not_repeat_itself(tmp_path):
     assert not has_saved_since(tmp_path / 'run', str(start))
     torch.save({'meta': {'iter': 6}}, tmp_path / 'run' / 'iter_6.pth')
     assert has_saved_since(tmp_path / 'run', str(start))
+
+
+def test_another_number_of_processes_shares_the_batch(tmp_path, monkeypatch):
+    """Four processes of two samples each began; a step sees eight, whoever goes on."""
+
+    def resumed(before, now, batch_size=2):
+        exact = {'processes': [{}] * before, 'began': [4, 2]}
+        meta = {'seed': 7, 'epoch': 0, 'iter': 5}
+        torch.save({'meta': meta, EXACT: exact, 'optimizer': {}}, tmp_path / 'iter_5.pth')
+        monkeypatch.setattr('mmvisattn.survival.resuming.get_world_size', lambda: now)
+        loader = dict(batch_size=batch_size)
+        cfg = Config(dict(resume=True, work_dir=str(tmp_path), train_dataloader=loader))
+        return choose_checkpoint(cfg), cfg
+
+    for before in (4, 2):  # went on with two meanwhile
+        for now, batch_size in ((1, 8), (2, 4), (4, 2), (8, 1)):
+            notes, cfg = resumed(before, now)
+            assert cfg.train_dataloader.batch_size == batch_size
+            assert cfg.randomness.seed == 7
+            assert cfg.load_from.endswith('iter_5.pth')
+            assert any('a step still sees 8' in note for note in notes) == (now != before)
+    assert resumed(4, 2, batch_size=3)[1].train_dataloader.batch_size == 3, 'chosen by hand'
+    with pytest.raises(UserError, match='cannot share'):
+        resumed(4, 3)

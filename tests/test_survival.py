@@ -1,5 +1,6 @@
 """Files that are written whole, signals, places of samples and losses that are no numbers."""
 
+import copy
 import errno
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import DEMO_CONFIG, ROOT, run_tool, short_run
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
 from test_switches import config_of
@@ -157,6 +159,33 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path):
     left.write_bytes(b'half')
     Runner.from_cfg(config_of('segmentation', tmp_path / 'run', iterations=1)).train()
     assert not left.exists()
+
+
+def test_a_checkpoint_of_another_optimizer_is_explained(tmp_path):
+    Runner.from_cfg(config_of('segmentation', tmp_path / 'run', iterations=1)).train()
+    path = tmp_path / 'run' / 'iter_1.pth'
+    checkpoint = read_checkpoint(path)
+    for spoil in (
+        lambda content: content['optimizer']['param_groups'].pop(),
+        lambda content: content.update(message_hub=3),
+        lambda content: content.update(param_schedulers=[None] * 9),
+    ):
+        spoilt = copy.deepcopy(checkpoint)
+        spoil(spoilt)
+        torch.save(spoilt, path)
+        with pytest.raises(UserError, match='iter_1.pth cannot be resumed') as error:
+            Runner.from_cfg(
+                config_of('segmentation', tmp_path / 'run', '--resume', iterations=2)
+            ).train()
+        assert 'load_from=' in str(error.value)
+
+
+def test_a_work_dir_that_cannot_be_made_is_explained(ade20k, tmp_path):
+    (tmp_path / 'file').write_text('')
+    done = run_tool('train.py', ROOT / DEMO_CONFIG, *short_run(ade20k, tmp_path / 'file' / 'run'))
+    assert done.returncode == 2, done.tail
+    assert 'cannot be made' in done.output
+    assert 'Traceback' not in done.output
 
 
 # Signals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -127,6 +128,13 @@ def _join(cfg: Config) -> None:
 
 
 def _runner(cfg: Config, notes: list[str]) -> Runner:
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+        writable = os.access(cfg.work_dir, os.W_OK)
+    except OSError as error:
+        raise UserError(f'the work dir {cfg.work_dir} cannot be made', got=error) from error
+    if not writable:
+        raise UserError(f'the work dir {cfg.work_dir} cannot be written to')
     runner = Runner.from_cfg(cfg)
     for note in notes:
         runner.logger.info(note)

@@ -246,6 +246,24 @@ class Runner(mmengine_runner.Runner):
         announce(Load(self._purpose, str(filename), locate(filename), match, meta=meta))
         return checkpoint
 
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            UserError: It is none that a run of this config saved.
+        """
+        try:
+            super().resume(filename, *args, **kwargs)
+        except UserError:
+            raise
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(
+                f'{filename} cannot be resumed',
+                expected='what a run of this config saved, with its optimizer and schedule',
+                got=f'{type(error).__name__}: {error}',
+                do='to start from its weights alone: --cfg-options load_from=' + str(filename),
+            ) from error
+
     def save_checkpoint(self, *args, **kwargs) -> None:
         """Save what all processes need to go on exactly; all of them must call it.
 

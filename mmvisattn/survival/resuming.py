@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from pathlib import Path
 
@@ -28,12 +29,14 @@ class ExactResumeHook(Hook):
     def __init__(self) -> None:
         self._saved: dict | None = None
         self._loaded: dict | None = None
+        self._began: list[int] | None = None
 
     def gather(self, runner: Runner) -> None:
         """Collect the state of all processes for the checkpoint that is about to be written."""
         self._saved = {
             'processes': gathered_state(runner.bare_model, runner.optim_wrapper),
-            'batch_size': runner.train_dataloader.batch_size,
+            # As the config has it, whatever number of processes the run goes on with.
+            'began': self._began or _sharing(runner),
         }
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -44,6 +47,9 @@ class ExactResumeHook(Hook):
         """Keep it until the loop starts."""
         if runner._resume:
             self._loaded = checkpoint.get(EXACT)
+            began = (self._loaded or {}).get('began')
+            if began and math.prod(began) == math.prod(_sharing(runner)):
+                self._began = began
 
     def before_train(self, runner: Runner) -> None:
         """Put it back."""
@@ -59,6 +65,11 @@ class ExactResumeHook(Hook):
                 'but other random numbers in the network.'
             )
         self._loaded = None
+
+
+def _sharing(runner: Runner) -> list[int]:
+    """How the samples of a step are shared: the processes, and the samples of each."""
+    return [runner.world_size, runner.train_dataloader.batch_size]
 
 
 def choose_checkpoint(cfg: Config) -> list[str]:
@@ -105,8 +116,10 @@ def require_progress(filename: str, checkpoint: dict) -> None:
     meta, exact = checkpoint.get('meta'), checkpoint.get(EXACT)
     counts = [meta.get(unit) for unit in ('epoch', 'iter')] if isinstance(meta, dict) else [meta]
     if exact is not None:
-        is_state = isinstance(exact, dict) and isinstance(exact.get('processes'), list)
-        counts.append(exact.get('batch_size') if is_state else exact)
+        exact = exact if isinstance(exact, dict) else {}
+        processes, began = exact.get('processes'), exact.get('began')
+        is_state = isinstance(processes, list) and isinstance(began, list) and len(began) == 2
+        counts += began if is_state else [None]
     if not all(type(count) is int and count >= 0 for count in counts):
         raise UserError(
             f'{filename} cannot be resumed: it does not say how far its run had come',
@@ -132,20 +145,21 @@ def has_saved_since(work_dir: str | Path, start: str) -> bool:
 
 
 def _share_batch(loader: dict, exact: dict | None) -> str | None:
-    """Keep the samples of a step, unless the batch is another for a reason of its own."""
-    if not exact or loader.get('batch_size') != exact['batch_size']:
+    """Keep the samples of a step, unless the config has another batch than when the run began."""
+    if not exact or loader.get('batch_size') != exact['began'][1]:
         return None
-    before, now, size = len(exact['processes']), get_world_size(), exact['batch_size']
-    if now == before:
-        return None
-    if before * size % now:
+    total, now = math.prod(exact['began']), get_world_size()
+    if total % now:
         raise UserError(
-            f'{before} processes began this run with {size} samples each, which {now} cannot share',
-            expected=f'a number of processes that divides {before * size}',
+            f'this run began with {total} samples a step, which {now} processes cannot share',
+            expected=f'a number of processes that divides {total}',
             do='start that many, or choose the batch: --cfg-options train_dataloader.batch_size=N',
         )
-    loader['batch_size'] = before * size // now
+    loader['batch_size'] = total // now
+    before = len(exact['processes'])
+    if now == before:
+        return None
     return (
-        f'Resumed by {now} instead of {before} processes: {loader["batch_size"]} instead of {size} '
-        f'samples in each, so that a step still sees {before * size}.'
+        f'Now on {now} instead of {before} processes, with {loader["batch_size"]} samples each, '
+        f'so that a step still sees {total}.'
     )
