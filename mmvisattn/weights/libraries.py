@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TextIO
 
 import torch
@@ -44,7 +44,21 @@ def guard_libraries() -> None:
     os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # PyTorch stops if both are set
     register_handler(['pkl', 'pickle'])(PlainPickles)
     register_handler(['yaml', 'yml'])(PlainYaml)
-    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    if hasattr(tarfile, 'data_filter'):
+        tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    else:  # before Python 3.10.12 and 3.11.4
+        tarfile.TarFile._extract_member = _extract_within
+
+
+_extract_member = tarfile.TarFile._extract_member
+
+
+def _extract_within(archive: tarfile.TarFile, member: tarfile.TarInfo, *args, **kwargs) -> None:
+    """Unpack a member that neither lies nor leads outside of the folder."""
+    paths = [PurePosixPath(name) for name in (member.name, member.linkname)]
+    if member.isdev() or any(path.is_absolute() or '..' in path.parts for path in paths):
+        raise tarfile.ReadError(f'{member.name!r} would be unpacked outside of its folder')
+    _extract_member(archive, member, *args, **kwargs)
 
 
 def _read_for_mmengine(
