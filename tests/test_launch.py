@@ -330,6 +330,13 @@ class OutOfMemory(Hook):
 
 
 @HOOKS.register_module()
+class SignalledInValidation(Hook):
+    def after_val_iter(self, *args, **kwargs):
+        if get_rank() == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@HOOKS.register_module()
 class KilledWorker(Hook):
     def before_train_iter(self, runner, *args, **kwargs):
         if get_rank() == 1 and runner.iter == 1:
@@ -340,13 +347,15 @@ class KilledWorker(Hook):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('hook', 'cause', 'saved'),
+    ('hook', 'status', 'cause', 'saved'),
     [
-        ('OutOfMemory', 'OutOfMemoryError: CUDA out of memory. Tried to', 'iter_4.pth'),
-        ('KilledWorker', r'DataLoader worker \(pid', 'iter_1.pth'),
+        ('OutOfMemory', 1, 'error: rank 1 .* failed first: .*CUDA out of memory', 'iter_4.pth'),
+        ('KilledWorker', 1, r'error: rank 1 .* failed first: .*DataLoader worker \(', 'iter_1.pth'),
+        # The other is not told, and waits for it where no signal interrupts.
+        ('SignalledInValidation', launch.STOPPED, 'SIGTERM: stopping', 'iter_4.pth'),
     ],
 )
-def test_what_fails_in_one_process_ends_the_run(ade20k, tmp_path, hook, cause, saved):
+def test_what_ends_one_process_ends_the_run(ade20k, tmp_path, hook, status, cause, saved):
     (tmp_path / 'failing_hooks.py').write_text(FAILING_HOOKS)
     config = tmp_path / 'config.py'
     config.write_text(
@@ -359,8 +368,8 @@ def test_what_fails_in_one_process_ends_the_run(ade20k, tmp_path, hook, cause, s
         'default_hooks.checkpoint.interval=1', 'train_dataloader.num_workers=1',
         env={'PYTHON': sys.executable, 'PYTHONPATH': str(tmp_path)},
     )  # fmt: skip
-    assert done.returncode == 1, done.tail
-    assert re.search(f'error: rank 1 .* failed first: .*{cause}', done.output), done.tail
+    assert done.returncode == status, done.tail
+    assert re.search(cause, done.output), done.tail
     assert (tmp_path / 'run' / saved).is_file()
     assert time.monotonic() - started < 120, 'a minute for the start on a busy machine'
 

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from mmvisattn.engine.config import load_config
 from mmvisattn.engine.runner import Runner
 from mmvisattn.engine.switches import apply_switches
 from mmvisattn.errors import UserError
-from mmvisattn.processes.launch import init_distributed, leave_distributed
+from mmvisattn.processes.launch import ending_together, init_distributed
 from mmvisattn.processes.sharding import Sharding, own_share, ready_to_shard, with_share
 from mmvisattn.weights import read_checkpoint
 
@@ -166,10 +167,13 @@ def process(rank, world, port, job, args):
     env = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, MASTER_PORT=port)
     os.environ.update({key: str(value) for key, value in env.items()}, MASTER_ADDR='127.0.0.1')
     torch.set_num_threads(1)
-    if world > 1:
-        init_distributed('pytorch', timeout=60)
-    job(world, *args)
-    leave_distributed()
+
+    @ending_together
+    def run(namespace):
+        init_distributed(namespace.launcher, timeout=60)
+        job(world, *args)
+
+    run(Namespace(launcher='pytorch' if world > 1 else 'none'))
 
 
 def run_processes(world, job, *args):

@@ -82,6 +82,9 @@ def test_a_flipped_bit_is_found(tmp_path):
     torch.save({'state_dict': {'a': torch.zeros(1000)}}, path)
     assert verifies(path)
     whole = bytearray(path.read_bytes())
+    for position in range(len(whole) - 600, len(whole), 3):  # the archive's list of contents
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        assert verifies(path) in (True, False)
     with zipfile.ZipFile(path) as archive:
         (record,) = [info for info in archive.infolist() if info.filename.endswith('/data/0')]
     whole[record.header_offset + 1000] ^= 1
@@ -106,6 +109,24 @@ def test_the_newest_of_two_kinds_of_names_is_found(tmp_path):
         assert latest_checkpoint(tmp_path)[0].stem == 'epoch_2_iter_9'
 
 
+def test_a_run_that_begins_anew_is_not_continued_by_an_older_one(tmp_path):
+    torch.save({}, tmp_path / 'iter_40000.pth')
+    (tmp_path / 'last_checkpoint').write_text('none yet')
+    os.utime(tmp_path / 'iter_40000.pth', (1, 1))
+    os.utime(tmp_path / 'last_checkpoint', (2, 2))
+    assert latest_checkpoint(tmp_path)[0].stem == 'iter_40000', 'whoever asks for it gets it'
+    assert latest_checkpoint(tmp_path, own=True) == (None, [])
+    torch.save({}, tmp_path / 'iter_10.pth')
+    assert latest_checkpoint(tmp_path, own=True)[0].stem == 'iter_10'
+
+
+def test_the_checkpoint_of_a_run_that_saves_elsewhere_is_found(tmp_path):
+    (tmp_path / 'elsewhere').mkdir()
+    torch.save({}, tmp_path / 'elsewhere' / 'mine-3.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'elsewhere' / 'mine-3.pth'))
+    assert latest_checkpoint(tmp_path)[0].name == 'mine-3.pth'
+
+
 def test_a_checkpoint_goes_once_its_successor_is_safe(tmp_path, monkeypatch):
     cfg = config_of('segmentation', tmp_path / 'run', iterations=4, saving=1)
     cfg.default_hooks.checkpoint.max_keep_ckpts = 1
@@ -123,8 +144,9 @@ def test_a_checkpoint_goes_once_its_successor_is_safe(tmp_path, monkeypatch):
 def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, caplog):
     cfg = config_of('segmentation', tmp_path / 'run', iterations=5, saving=1)
     cfg.default_hooks.checkpoint.max_keep_ckpts = 1
-    # One file a checkpoint and one that points to it: the second and third cannot be written.
-    FullDisk(monkeypatch, fails=lambda count: count in (3, 4))
+    # First the run says that it has none yet; then two files each, a checkpoint and one that points
+    # to it: the second and third checkpoint cannot be written, nor that the fourth is there.
+    FullDisk(monkeypatch, fails=lambda count: count in (4, 5, 7))
     runner = Runner.from_cfg(cfg)
     saved = []
     save = runner.save_checkpoint
@@ -146,7 +168,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, caplo
 
 def test_a_run_whose_end_cannot_be_saved_fails(tmp_path, monkeypatch):
     cfg = config_of('segmentation', tmp_path / 'run', iterations=2, saving=1)
-    FullDisk(monkeypatch, fails=lambda count: count > 2)
+    FullDisk(monkeypatch, fails=lambda count: count > 3)
     with pytest.raises(UserError, match='could not be saved') as error:
         Runner.from_cfg(cfg).train()
     assert 'iter_1.pth' in str(error.value)
@@ -210,7 +232,7 @@ with stop_requests() as request:
         (('busy', 'SIGTERM'), 75, 'step finished after SIGTERM'),
         (('busy', 'SIGUSR1'), 75, 'step finished after SIGUSR1'),
         (('busy', 'SIGINT'), 75, 'step finished after SIGINT'),
-        (('idle', 'SIGTERM'), 75, 'nothing to save'),
+        (('idle', 'SIGTERM'), 75, 'SIGTERM: stopping'),
         (('busy', 'SIGTERM', 'SIGTERM'), 143, 'stopping at once'),
         (('busy', 'SIGUSR1', 'SIGINT'), 130, 'stopping at once'),
     ],

@@ -185,6 +185,7 @@ def check(whole, start, folder, kills, record_property):
     done, met_save = torture(start, folder / 'parts', kills, random.Random(kills))
     log = finished(start)
     assert done == kills, f'the run ended after {done} kills: it is too short'
+    assert met_save, 'half of the kills wait for a save'
     assert_same_end(folder / 'parts', folder / 'whole')
     assert last_metric(log) == last_metric(whole)
     record_property('kills', done)

@@ -24,7 +24,7 @@ try:
     from mmvisattn.analysis.seeds import describe_seeds, read_seeds
     from mmvisattn.engine.arguments import train_parser
     from mmvisattn.errors import UserError, reported
-    from mmvisattn.survival.stopping import REQUEUE
+    from mmvisattn.processes.launch import STOPPED
 except ModuleNotFoundError as error:
     sys.exit(f'error: {error}\n  do: make install, then source .venv/bin/activate')
 
@@ -49,8 +49,8 @@ def main() -> int:
         work_dir.mkdir(exist_ok=True)
         print(f'seed {seed}: training in {work_dir}', flush=True)
         status = training.run(args.config, [*own, *options])
-        if training.stopped or status == REQUEUE:
-            return REQUEUE
+        if training.stopped or status == STOPPED:
+            return STOPPED
         if status == BAD_INPUT:
             return status
         if status:

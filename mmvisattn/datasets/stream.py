@@ -55,6 +55,11 @@ class Stream:
         """What orders the data, where MMEngine looks for it."""
         return self.batch_sampler.sampler
 
+    @property
+    def batch_size(self) -> int | None:
+        """Samples of a batch; None of a batch sampler that does not say."""
+        return getattr(self.batch_sampler, 'batch_size', None)
+
     def __len__(self) -> int:
         """Batches of a pass."""
         return len(self.batch_sampler)

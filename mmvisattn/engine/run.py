@@ -49,6 +49,7 @@ def _train(args: argparse.Namespace, request: StopRequest) -> None:
     cfg = _config(args)
     if again and (args.resume is None or has_saved_since(cfg.work_dir, args.resume)):
         args.resume = 'auto'
+    start = cfg.get('load_from')  # what a run that finds no checkpoint to resume is to start from
     apply_switches(cfg, args)
     if args.pretrained:
         _use_pretrained(cfg.model, args.pretrained)
@@ -56,7 +57,9 @@ def _train(args: argparse.Namespace, request: StopRequest) -> None:
     NonFinite.of(cfg)
     check_datasets(cfg, TRAINING_DATA)
     _join(cfg)
-    notes = choose_checkpoint(cfg)
+    notes = choose_checkpoint(cfg, own=again)
+    if args.resume == 'auto' and not cfg.resume:
+        cfg.load_from = start
     if again:
         notes.insert(0, 'The launcher started this run again: it goes on, as with --resume.')
     _check_backbone(cfg)

@@ -49,6 +49,11 @@ FINE_TUNE_COVERAGE = 0.5
 LOOPS = {loop.__name__: loop for loop in (EpochBasedTrainLoop, IterBasedTrainLoop)}
 
 
+def _name_of(kind: str | type | None) -> str:
+    """A class's name, however a config gives it."""
+    return kind.__name__ if isinstance(kind, type) else str(kind).rpartition('.')[2]
+
+
 class Runner(mmengine_runner.Runner):
     """A run. It differs from MMEngine's in what it does with bad input and without a GPU.
 
@@ -112,7 +117,12 @@ class Runner(mmengine_runner.Runner):
         default = 'EpochBasedTrainLoop' if loop.get('by_epoch') else 'IterBasedTrainLoop'
         loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
         kind = loop.get('type', default)
-        loop = super().build_train_loop({**loop, 'type': LOOPS.get(kind, kind)})
+        loop = super().build_train_loop({**loop, 'type': LOOPS.get(_name_of(kind), kind)})
+        if not isinstance(loop, tuple(LOOPS.values())):
+            self.logger.warning(
+                f'{type(loop).__name__} is no loop of ours: a signal ends the run without saving, '
+                'and it resumes as the loop itself does.'
+            )
         place_samples(loop.dataloader, self.seed)
         share = allowed_share(self.cfg)
         self.register_hook(SkippedPicturesHook(skip_bad_samples(loop.dataloader.dataset, share)))
@@ -122,7 +132,7 @@ class Runner(mmengine_runner.Runner):
         self, hook: Hook | dict, priority: str | int | Priority | None = None
     ) -> None:
         """Register a hook; in place of MMEngine's checkpoint hook that of `survival`."""
-        if isinstance(hook, dict) and hook.get('type') == 'CheckpointHook':
+        if isinstance(hook, dict) and _name_of(hook.get('type')) == 'CheckpointHook':
             hook = {**hook, 'type': CheckpointHook}
         super().register_hook(hook, priority)
 
@@ -254,7 +264,7 @@ class Runner(mmengine_runner.Runner):
         """
         try:
             super().resume(filename, *args, **kwargs)
-        except UserError:
+        except (UserError, torch.OutOfMemoryError, torch.distributed.DistError):
             raise
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(

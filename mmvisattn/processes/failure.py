@@ -26,11 +26,13 @@ from .rendezvous import Place, host_name
 PERIOD = 1.0
 # What looks like a death may be the end of a run: who ended well is gone after so many seconds.
 GRACE = 3.0
+# Who was stopped has saved; the others have so long to end by themselves.
+STOP_GRACE = 10.0
 # A process that failed waits so long for the others to have read why.
 LINGER = 3.0
 # Seconds between two looks at the end.
 PAUSE = 0.05
-_FAILURE, _SEEN, _GONE = 'failure', 'seen', 'gone'
+_FAILURE, _SEEN, _GONE, _STOPPED = 'failure', 'seen', 'gone', 'stopped'
 # What a process says whose peer has died; the peer's own words count more.
 _LOST_CONTACT = re.compile(r'Connection (closed|reset)|Broken pipe|NCCL|gloo/')
 
@@ -78,15 +80,25 @@ class Watch:
         self._end(self._leave(Failure(self._place.rank, host_name(), one_line(error), status)))
 
     def leave(self, status: int, within: float) -> None:
-        """End this process when all have come here, at most so many seconds later."""
+        """End this process when all have come here, at most so many seconds later.
+
+        With a status, because a signal stopped it and nothing is lost: the others, which may wait
+        for it in a call that no signal interrupts, end likewise some seconds later.
+        """
+        if status:
+            self._store.set(_STOPPED, str(status))
         self._store.set(f'left/{self._place.rank}', '')
         self._exit(status, lambda: self._all('left'), within)
 
     def _look(self) -> None:
+        stopped = 0  # looks since another process was stopped
         while True:
             time.sleep(PERIOD)
             try:
                 failure = self._first() or self._missed()
+                stopped += self._store.check([_STOPPED])
+                if stopped * PERIOD > STOP_GRACE:
+                    self.leave(int(self._store.get(_STOPPED)), LINGER)
             except RuntimeError as error:
                 time.sleep(GRACE)
                 self._say(f'lost contact to process 0 or its launcher: {error}')

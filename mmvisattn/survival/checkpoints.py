@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import re
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.runner import Runner
@@ -22,24 +22,35 @@ from ..processes.agreement import any_process
 from ..weights import read_checkpoint
 
 POINTER = 'last_checkpoint'
+NONE_YET = 'none yet'  # what it says when a run has begun anew
 # What a run remembers, in MMEngine's message hub: the names of the checkpoints that max_keep_ckpts
 # counts, that of one saved out of turn, and the iteration that was validated last.
 KEPT, EXTRA, VALIDATED = 'kept_ckpts', 'extra_ckpt', 'validated_iter'
 
 
-def latest_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[Path]]:
+def latest_checkpoint(work_dir: str | Path, own: bool = False) -> tuple[Path | None, list[Path]]:
     """The newest checkpoint of a run that verifies, and those passed over because they do not.
 
     The newest is the one that `last_checkpoint` names (an older run may have left a higher number);
-    then they go by number. The folder may have been moved.
+    then they go by number. The folder may have been moved, or the run may save elsewhere.
+
+    Args:
+        work_dir: The run's folder.
+        own: Leave out what the folder held when the last run that began anew there began.
     """
     work_dir = Path(work_dir)
     pointer = work_dir / POINTER
-    text = pointer.read_text(errors='replace') if pointer.is_file() else ''
-    named = Path(text.strip()).name
+    text = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
+    named = Path(text).name
     saved = [path for path in work_dir.glob('*.pth') if path.is_file() and _step(path) is not None]
+    if own and text == NONE_YET:
+        began = pointer.stat().st_mtime_ns
+        saved = [path for path in saved if path.stat().st_mtime_ns > began]
+    saved.sort(key=lambda path: (path.name == named, _step(path)), reverse=True)
+    if text.endswith('.pth') and named not in {p.name for p in saved} and Path(text).is_file():
+        saved.insert(0, Path(text))
     broken = []
-    for path in sorted(saved, key=lambda p: (p.name == named, _step(p)), reverse=True):
+    for path in saved:
         if verifies(path):
             return path, broken
         broken.append(path)
@@ -55,12 +66,12 @@ def verifies(path: str | Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (OSError, EOFError, RuntimeError, zlib.error, NotImplementedError):
-        return False
     except zipfile.BadZipFile:
         with suppress(UserError):
             read_checkpoint(path)
             return True
+        return False
+    except Exception:  # broken files make zipfile raise anything
         return False
 
 
@@ -71,6 +82,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         super().__init__(*args, **kwargs)
         self._saved_iter: int | None = None
         self._failure: str | None = None
+        self._constant: set[str] = set()  # buffers that were no numbers from the start: masks
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder; remove what a process that was killed was writing there."""
@@ -78,6 +90,9 @@ class CheckpointHook(MMEngineCheckpointHook):
         folder = Path(self.out_dir)
         if is_main_process() and folder.is_dir():
             remove_partial(folder)
+        self._constant = {n for n, values in _values(runner.bare_model) if not _is_finite(values)}
+        if is_main_process() and not runner._resume:
+            write_text(Path(runner.work_dir) / POINTER, NONE_YET)
         if runner._resume and Path(runner._load_from).resolve().parent == folder.resolve():
             self._saved_iter = runner.iter
 
@@ -104,7 +119,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         backend, info = self.file_backend, runner.message_hub.runtime_info
         self.file_backend = _LateRemovals(backend)
         best = {key: value for key, value in info.items() if key.startswith('best_')}
-        own = copy.copy(vars(self))
+        own = {key: copy.copy(value) for key, value in vars(self).items() if 'best' in key}
         try:
             super().after_val_epoch(runner, metrics)
             if is_main_process():
@@ -114,7 +129,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             for key in [key for key in info if key.startswith('best_')]:
                 del info[key]
             info.update(best)
-            self._report(runner, 'the best checkpoint', str(error))
+            runner.logger.error(f'The best checkpoint could not be saved: {error}.')
         finally:
             self.file_backend = backend
 
@@ -137,7 +152,8 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _save(self, runner: Runner, name: str, meta: dict, is_extra: bool = False) -> None:
         """Write a checkpoint, then point to it, then delete what it replaces."""
-        if any_process(not _is_finite(runner.bare_model)):
+        values = (v for name, v in _values(runner.bare_model) if name not in self._constant)
+        if any_process(not all(map(_is_finite, values))):
             self._report(runner, name, 'weights are no longer finite')
             return
         info = runner.message_hub.runtime_info
@@ -166,7 +182,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             return
         self.last_ckpt, self._saved_iter, self._failure = path, meta['iter'], None
         if is_main_process():
-            write_text(Path(runner.work_dir) / POINTER, path)
+            self._point_to(path, runner)
             for one in outdated:
                 self._remove(self.file_backend.join_path(self.out_dir, one))
 
@@ -178,11 +194,22 @@ class CheckpointHook(MMEngineCheckpointHook):
             f'{self.last_ckpt or "that which the run started from"}; the training goes on.'
         )
 
+    def _point_to(self, path: str, runner: Runner) -> None:
+        """Name the newest checkpoint; where there is no room for it, the highest number counts."""
+        pointer = Path(runner.work_dir) / POINTER
+        try:
+            write_text(pointer, path)
+        except OSError as error:
+            pointer.unlink(missing_ok=True)
+            runner.logger.error(f'{pointer} could not be written: {error}.')
+
     def _remove(self, path: str) -> None:
-        if self.file_backend.isfile(path):
-            self.file_backend.remove(path)
-        elif self.file_backend.isdir(path):
-            self.file_backend.rmtree(path)
+        """Delete a checkpoint, if it is there; one that cannot be deleted is in nobody's way."""
+        with suppress(OSError):
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+            elif self.file_backend.isdir(path):
+                self.file_backend.rmtree(path)
 
 
 class _LateRemovals:
@@ -203,14 +230,19 @@ class _LateRemovals:
 
     def remove_now(self) -> None:
         for remove, path in self._removals:
-            remove(path)
+            with suppress(OSError):
+                remove(path)
 
 
-def _is_finite(model: nn.Module) -> bool:
-    """Whether the weights, or this process's share of them, are numbers: else better none saved."""
-    values = (value.detach() for value in chain(model.parameters(), model.buffers()))
-    shares = (value.to_local() if hasattr(value, 'to_local') else value for value in values)
-    return all(bool(share.isfinite().all()) for share in shares)
+def _values(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Parameters and buffers by name, or this process's share of them."""
+    for name, value in chain(model.named_parameters(), model.named_buffers()):
+        value = value.detach()
+        yield name, value.to_local() if hasattr(value, 'to_local') else value
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    return bool(values.isfinite().all())
 
 
 def _step(path: Path) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
 from torch import nn
 
 from ..datasets.stream import Stream
+from ..errors import UserError
 from ..processes.agreement import Agreement
 from .checkpoints import VALIDATED, CheckpointHook
 from .nonfinite import NonFiniteHook
@@ -29,6 +30,7 @@ class _Interruptible:
         self._finite = next(hook for hook in hooks if isinstance(hook, NonFiniteHook))
         self._agreement = Agreement(2)
         self.runner.stop_request.unsaved = True
+        self._decide_current_val_interval()
         validated = self.runner.message_hub.get_info(VALIDATED)
         if self._iter > 0 and self._is_validation_due() and validated != self._iter:
             self._validate()
@@ -42,6 +44,11 @@ class _Interruptible:
             self._finite.give_up(self.runner)
         if stop:
             self._save()
+            if not self._has_saved():
+                raise UserError(
+                    f'stopped by a signal after {self._iter} iterations, which could not be saved',
+                    do='mend what the log says of the last checkpoint, and go on with --resume',
+                )
             self.runner.call_hook('after_run')
             self.runner.logger.info(f'Stopped by a signal after {self._iter} iterations.')
             raise Stopped
@@ -52,13 +59,16 @@ class _Interruptible:
         else:
             self._saving.save_now(self.runner)
 
+    def _has_saved(self) -> bool:
+        return self._saving is not None and self._saving.has_saved(self.runner)
+
     def _validate(self) -> None:
         """Validate; since that may take longer than a signal allows, save before."""
         self._act(*self._agreement.settle())
         if self._saving is not None and self._saving.interval > 0:
             self._save()
-        is_saved = self._saving is not None and self._saving.has_saved(self.runner)
-        with self.runner.stop_request.nothing_unsaved() if is_saved else nullcontext():
+        request = self.runner.stop_request
+        with request.nothing_unsaved() if self._has_saved() else nullcontext():
             self.runner.val_loop.run()
 
     def _finish(self) -> nn.Module:

@@ -83,8 +83,7 @@ class NonFiniteHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Guard the optimizer, if it is to leave such steps out."""
-        # fp16's scaler leaves such steps out by itself.
-        if self.settings.skip and not hasattr(runner.optim_wrapper, 'loss_scaler'):
+        if self.settings.skip:
             _step_if_finite(runner.optim_wrapper, runner.bare_model)
 
     def after_train_iter(
@@ -98,7 +97,10 @@ class NonFiniteHook(Hook):
         self._row += 1
         losses = {key: str(_number(value)) for key, value in losses.items()}
         self.seen.append({'iter': runner.iter + 1, 'losses': losses, 'files': _files(data_batch)})
-        write_text(self._path(runner), json.dumps(self.seen, indent=1))
+        try:
+            write_text(self._path(runner), json.dumps(self.seen, indent=1))
+        except OSError as error:
+            runner.logger.error(f'{self._path(runner)} could not be written: {error}')
         runner.logger.warning(
             f'The loss of iteration {runner.iter + 1} is not finite ({self._row} in a row): '
             f'{", ".join(self.seen[-1]["files"])}'
@@ -129,10 +131,16 @@ class NonFiniteHook(Hook):
 def _step_if_finite(optim_wrapper: OptimWrapper, model: nn.Module) -> None:
     """Leave the network alone where a gradient is not finite; all processes see the same ones.
 
-    BatchNorm's averages have taken the batch in by then: they go back to what they were.
+    BatchNorm's averages have taken the batch in by then: they go back to what they were. fp16's
+    scaler leaves such steps out by itself.
     """
     step: Callable = optim_wrapper.step
-    averages = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    looks = not hasattr(optim_wrapper, 'loss_scaler')
+    averages = [
+        buffer
+        for buffer in model.buffers()
+        if buffer.is_floating_point() and bool(buffer.isfinite().all())
+    ]
     kept = [buffer.clone() for buffer in averages]
 
     @wraps(step)
@@ -143,11 +151,12 @@ def _step_if_finite(optim_wrapper: OptimWrapper, model: nn.Module) -> None:
             for parameter in group['params']
             if parameter.grad is not None
         ]
-        is_finite = bool(torch.nn.utils.get_total_norm(gradients).isfinite())
-        if is_finite:
+        if not looks or torch.nn.utils.get_total_norm(gradients).isfinite():
             step(**kwargs)
-        for buffer, copy in zip(averages, kept, strict=True):
-            copy.copy_(buffer) if is_finite else buffer.copy_(copy)
+        if all(bool(buffer.isfinite().all()) for buffer in averages):
+            torch._foreach_copy_(kept, averages)
+        else:
+            torch._foreach_copy_(averages, kept)
 
     optim_wrapper.step = guarded
 

@@ -48,7 +48,7 @@ class ExactResumeHook(Hook):
         if runner._resume:
             self._loaded = checkpoint.get(EXACT)
             began = (self._loaded or {}).get('began')
-            if began and math.prod(began) == math.prod(_sharing(runner)):
+            if began and math.prod(began) == math.prod(_sharing(runner) or [0]):
                 self._began = began
 
     def before_train(self, runner: Runner) -> None:
@@ -60,25 +60,29 @@ class ExactResumeHook(Hook):
             restore_state(processes[runner.rank], runner.bare_model)
         else:
             before = f'{len(processes)} processes' if processes else 'an older version'
+            lost = ' and without the gradients of an unfinished step'
             runner.logger.warning(
                 f'The checkpoint was saved by {before}: the run goes on with the same pictures, '
-                'but other random numbers in the network.'
+                'but other random numbers in the network'
+                f'{lost if any(state["gradients"] for state in processes) else ""}.'
             )
         self._loaded = None
 
 
-def _sharing(runner: Runner) -> list[int]:
-    """How the samples of a step are shared: the processes, and the samples of each."""
-    return [runner.world_size, runner.train_dataloader.batch_size]
+def _sharing(runner: Runner) -> list[int] | None:
+    """How the samples of a step are shared: the processes, and the samples of each; if known."""
+    size = getattr(runner.train_dataloader.batch_sampler, 'batch_size', None)
+    return None if size is None else [runner.world_size, size]
 
 
-def choose_checkpoint(cfg: Config) -> list[str]:
+def choose_checkpoint(cfg: Config, own: bool = False) -> list[str]:
     """Name in a config what it resumes from, the newest of its folder if it does not say.
 
     The run then has the seed of the one before, and on any number of processes its total batch.
 
     Args:
         cfg: Changed in place. Without a checkpoint it starts anew.
+        own: Leave alone what an earlier run, which this one did not go on from, left in the folder.
 
     Returns:
         What to tell the user.
@@ -90,7 +94,7 @@ def choose_checkpoint(cfg: Config) -> list[str]:
         return []
     notes = []
     if not cfg.get('load_from'):
-        newest, broken = from_main(lambda: latest_checkpoint(cfg.work_dir))
+        newest, broken = from_main(lambda: latest_checkpoint(cfg.work_dir, own))
         notes = [f'Passed over {path}: it is not what was written.' for path in broken]
         if newest is None:
             cfg.resume = False
@@ -118,8 +122,10 @@ def require_progress(filename: str, checkpoint: dict) -> None:
     if exact is not None:
         exact = exact if isinstance(exact, dict) else {}
         processes, began = exact.get('processes'), exact.get('began')
-        is_state = isinstance(processes, list) and isinstance(began, list) and len(began) == 2
-        counts += began if is_state else [None]
+        if not isinstance(processes, list):
+            counts.append(None)
+        elif began is not None:
+            counts += began if isinstance(began, list) and len(began) == 2 else [None]
     if not all(type(count) is int and count >= 0 for count in counts):
         raise UserError(
             f'{filename} cannot be resumed: it does not say how far its run had come',
@@ -146,7 +152,7 @@ def has_saved_since(work_dir: str | Path, start: str) -> bool:
 
 def _share_batch(loader: dict, exact: dict | None) -> str | None:
     """Keep the samples of a step, unless the config has another batch than when the run began."""
-    if not exact or loader.get('batch_size') != exact['began'][1]:
+    if not exact or not exact.get('began') or loader.get('batch_size') != exact['began'][1]:
         return None
     total, now = math.prod(exact['began']), get_world_size()
     if total % now:

@@ -6,7 +6,8 @@ import random
 
 import numpy as np
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.dist import is_main_process
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import distributed, nn
 
 from ..processes.launch import control_group
@@ -14,7 +15,7 @@ from ..processes.sharding import own_share, with_share
 
 
 def gathered_state(model: nn.Module, optim_wrapper: OptimWrapper) -> list[dict]:
-    """The state of every process, in the order of their ranks; all of them must ask.
+    """The state of every process, in the order of their ranks, for process 0; all must ask.
 
     Each is plain data and tensors, which `torch.load` reads with `weights_only`.
     """
@@ -22,9 +23,9 @@ def gathered_state(model: nn.Module, optim_wrapper: OptimWrapper) -> list[dict]:
     group = control_group()
     if group is None:
         return [state]
-    states = [None] * distributed.get_world_size(group)
-    distributed.all_gather_object(states, state, group=group)
-    return states
+    states = [None] * distributed.get_world_size(group) if is_main_process() else None
+    distributed.gather_object(state, states, dst=0, group=group)
+    return states or []
 
 
 def restore_state(state: dict, model: nn.Module) -> None:
@@ -57,7 +58,7 @@ def _generators() -> dict:
 
 def _gradients(model: nn.Module, optim_wrapper: OptimWrapper) -> dict[str, torch.Tensor]:
     """Those of a step whose batches are still being added up: each process has its own."""
-    if optim_wrapper.should_update():
+    if isinstance(optim_wrapper, OptimWrapperDict) or optim_wrapper.should_update():
         return {}
     return {
         name: own_share(parameter.grad).cpu()

@@ -71,21 +71,21 @@ class StopRequest:
         self.name = signal.Signals(number).name
         self._since = time.monotonic()
         if not self.unsaved:
-            _say(f'{self.name}: nothing to save, stopping.')
+            _say(f'{self.name}: stopping; what was saved is all there is.')
             raise Stopped
         _say(f'{self.name}: finishing the step and saving; a second signal stops at once.')
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Handle `SIGNALS` by a `StopRequest` within the context."""
+    """Handle `SIGNALS` by a `StopRequest` within the context; who has stopped heeds none."""
     request = StopRequest()
     before = {number: signal.signal(number, request.receive) for number in SIGNALS}
     try:
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler if request.name is None else signal.SIG_IGN)
 
 
 def _say(text: str) -> None:
