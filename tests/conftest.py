@@ -32,6 +32,14 @@ def own_visualizer():
     forget_visualizers()
 
 
+@pytest.fixture
+def scaler_on_cpu(monkeypatch):
+    """Let fp16's scaler of gradients run on the CPU: MMEngine gives one to GPUs only."""
+    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
+    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
+    monkeypatch.setattr(f'{module}.GradScaler', functools.partial(torch.amp.GradScaler, 'cpu'))
+
+
 def forget_visualizers():
     """MMEngine keeps visualizers by the name of their run, those of one name in one folder."""
     classes = [Visualizer]

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from functools import partial
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from mmvisattn.errors import UserError
 from mmvisattn.processes.launch import STOPPED
 from mmvisattn.survival.checkpoints import latest_checkpoint
 from mmvisattn.survival.resuming import EXACT, choose_checkpoint, has_saved_since
+from mmvisattn.survival.stopping import SIGNALS
 from mmvisattn.weights import read_checkpoint
 
 # Every task, loops that count epochs and iterations, MMEngine's averages and mmpretrain's.
@@ -68,6 +68,15 @@ def data(tmp_path_factory):
 def plain_configs(monkeypatch):
     """Configs are written several times, and making them pretty takes longer than training."""
     monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    """A run that was stopped heeds no more signals; the tests do."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def started(config, work, *options, length='max_epochs=2', at=None, **settings):
@@ -155,12 +164,7 @@ def test_an_interrupted_run_ends_as_the_whole_one(recipe, data, tmp_path):
     }, 'what a signal saved is removed'
 
 
-def test_the_scale_of_a_mixed_precision_run_goes_on(tmp_path, monkeypatch):
-    """PyTorch's scaler on the CPU: MMEngine gives one to GPUs only."""
-    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
-    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
-    monkeypatch.setattr(f'{module}.GradScaler', partial(torch.amp.GradScaler, 'cpu'))
-
+def test_the_scale_of_a_mixed_precision_run_goes_on(scaler_on_cpu, tmp_path):
     def run(folder, iterations, *switches):
         cfg = config_of('segmentation', tmp_path / folder, *switches, iterations=iterations)
         cfg.param_scheduler = None

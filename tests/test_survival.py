@@ -215,14 +215,17 @@ def test_a_work_dir_that_cannot_be_made_is_explained(ade20k, tmp_path):
 SIGNALLED = """
 import os, signal, sys, time
 from mmvisattn.survival.stopping import stop_requests
-with stop_requests() as request:
-    request.unsaved = sys.argv[1] == 'busy'
-    for name in sys.argv[2:]:
-        os.kill(os.getpid(), getattr(signal, name))
-    if request.unsaved:
-        print('step finished after', request.name, flush=True)
-        with request.nothing_unsaved():
-            print('never')
+try:
+    with stop_requests() as request:
+        request.unsaved = sys.argv[1] == 'busy'
+        for name in sys.argv[2:]:
+            os.kill(os.getpid(), getattr(signal, name))
+        if request.unsaved:
+            print('step finished after', request.name, flush=True)
+            with request.nothing_unsaved():
+                print('never')
+finally:
+    os.kill(os.getpid(), signal.SIGTERM)  # comes too late to change the status
 """
 
 
@@ -399,6 +402,17 @@ def test_steps_that_are_not_finite_are_left_out(tmp_path):
     state = runner.optim_wrapper.optimizer.state
     assert {int(entry['step']) for entry in state.values()} == {3}
     assert all(v.isfinite().all() for v in runner.bare_model.state_dict().values())
+
+
+def test_fp16s_scaler_leaves_steps_out_and_averages_are_kept(scaler_on_cpu, tmp_path):
+    runner = spoiled(tmp_path, 2, 4, skip=True)
+    runner.optim_wrapper.update(
+        type='AmpOptimWrapper', dtype='bfloat16', loss_scale=dict(init_scale=4.0)
+    )
+    runner.train()
+    assert runner.optim_wrapper.loss_scaler.get_scale() == 1.0, 'halved twice'
+    assert all(v.isfinite().all() for v in runner.bare_model.state_dict().values())
+    assert latest_checkpoint(tmp_path / 'run')[0].name == 'iter_6.pth'
 
 
 @pytest.mark.parametrize('bad', [dict(steps=0), dict(skip=1), dict(patience=3), dict(steps='3')])
