@@ -49,7 +49,7 @@ unknown-task:
 test: install lint
 	$(python) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
-test-all: PYTEST_ARGS += -m "not gpu" --durations=40
+test-all: PYTEST_ARGS += -m "not gpu and not every_size" --durations=40
 test-all: test
 
 bench: install $(benchmarks:%=bench-%)

@@ -5,6 +5,7 @@ optimizer, schedule, hooks, metrics.
 """
 
 import math
+import re
 
 import pytest
 from conftest import ROOT
@@ -28,19 +29,39 @@ def framework_and_network(name):
     return name.partition(f'_{network}_')[0], network
 
 
-def covering():
-    """Configs that hold every framework and every network; networks in what is quickest to run."""
+def covering(parts_of):
+    """Configs that hold all parts that any has; networks in what is quickest to run."""
     seen, chosen = set(), set()
     quick = 'simple_baseline_256x192'
     for path in sorted(CONFIGS, key=lambda p: (not p.stem.startswith(quick), p.stem)):
-        parts = set(framework_and_network(path.stem)) | {path.stem.rpartition('_')[2]}
+        parts = parts_of(path.stem)
         if not parts <= seen:
             seen |= parts
             chosen.add(path.stem)
     return chosen
 
 
-COVERING = covering()
+def parts_of(name):
+    """Framework, network and data set."""
+    return {*framework_and_network(name), name.rpartition('_')[2]}
+
+
+def pair_of(name):
+    """Framework and data set with the kind of network, whatever its size."""
+    framework, network = framework_and_network(name)
+    return {(framework, re.sub(r'_[a-z]?\d+', '', network), name.rpartition('_')[2])}
+
+
+# Each part once by default, each pair in the slow tests, each size of each network by request.
+COVERING = covering(parts_of)
+PAIRS = covering(pair_of)
+
+
+def marks_of(name):
+    """When a config is tested."""
+    if name in COVERING:
+        return []
+    return [pytest.mark.slow if name in PAIRS else pytest.mark.every_size]
 
 
 @pytest.fixture(scope='session')
@@ -62,10 +83,7 @@ UNSAVED = [
 
 @pytest.mark.parametrize(
     'path',
-    [
-        pytest.param(path, id=path.stem, marks=[] if path.stem in COVERING else pytest.mark.slow)
-        for path in CONFIGS
-    ],
+    [pytest.param(path, id=path.stem, marks=marks_of(path.stem)) for path in CONFIGS],
 )
 def test_config_trains_validates_saves_and_resumes(path, data, tmp_path, monkeypatch):
     go_through(path, layout_of(path.stem), data, tmp_path, monkeypatch)
