@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from mmvisattn.datasets.demo.layouts import make_data
 from mmvisattn.datasets.demo.objects import OBJECTS
 from mmvisattn.engine.config import load_config
 
@@ -14,6 +15,13 @@ def layout_of(name):
     name = name.replace('upernet', 'ade20k') if name.endswith('_demo') else name
     name = name.replace('classifier', 'imagenet')
     return next((layout for part, layout in LAYOUTS.items() if part in name), 'coco')
+
+
+def small_data(root, num_train):
+    """A folder for each layout: a few pictures to train on, two or more to validate on."""
+    counts = dict.fromkeys(LAYOUTS.values(), dict(num_train=num_train, num_val=2))
+    counts['imagenet'] = dict(num_train=10, num_val=10)  # one of each class
+    return {layout: make_data(layout, root / layout, **count) for layout, count in counts.items()}
 
 
 def small_config(path, layout, data_root, folder):

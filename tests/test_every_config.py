@@ -9,9 +9,8 @@ import re
 
 import pytest
 from conftest import ROOT
-from small_configs import LAYOUTS, layout_of, scalars, small_config
+from small_configs import layout_of, scalars, small_config, small_data
 
-from mmvisattn.datasets.demo.layouts import make_data
 from mmvisattn.engine.arguments import train_parser
 from mmvisattn.engine.run import train
 from mmvisattn.weights import read_checkpoint
@@ -66,11 +65,7 @@ def marks_of(name):
 
 @pytest.fixture(scope='session')
 def data(tmp_path_factory):
-    """A folder for each layout: a few pictures to train on, two or more to validate on."""
-    root = tmp_path_factory.mktemp('every')
-    counts = dict.fromkeys(LAYOUTS.values(), dict(num_train=4, num_val=2))
-    counts['imagenet'] = dict(num_train=10, num_val=10)  # one of each class
-    return {layout: make_data(layout, root / layout, **count) for layout, count in counts.items()}
+    return small_data(tmp_path_factory.mktemp('every'), num_train=4)
 
 
 INTERVALS = ['default_hooks.logger.interval=1', 'default_hooks.checkpoint.interval=1']

@@ -9,10 +9,9 @@ from conftest import ROOT, forget_visualizers
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from small_configs import LAYOUTS, layout_of, scalars, small_config
+from small_configs import layout_of, scalars, small_config, small_data
 from test_switches import config_of
 
-from mmvisattn.datasets.demo.layouts import make_data
 from mmvisattn.engine.arguments import train_parser
 from mmvisattn.engine.run import train
 from mmvisattn.engine.runner import Runner
@@ -58,10 +57,7 @@ def interruptible(config):
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     """Eight pictures of each layout: an epoch of four batches."""
-    root = tmp_path_factory.mktemp('resuming')
-    counts = dict.fromkeys(LAYOUTS.values(), dict(num_train=8, num_val=2))
-    counts['imagenet'] = dict(num_train=10, num_val=10)  # one of each class
-    return {layout: make_data(layout, root / layout, **count) for layout, count in counts.items()}
+    return small_data(tmp_path_factory.mktemp('resuming'), num_train=8)
 
 
 @pytest.fixture(autouse=True)

@@ -92,7 +92,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             remove_partial(folder)
         self._constant = {n for n, values in _values(runner.bare_model) if not _is_finite(values)}
         if is_main_process() and not runner._resume:
-            write_text(Path(runner.work_dir) / POINTER, NONE_YET)
+            self._point_to(NONE_YET, runner)
         if runner._resume and Path(runner._load_from).resolve().parent == folder.resolve():
             self._saved_iter = runner.iter
 
@@ -194,11 +194,11 @@ class CheckpointHook(MMEngineCheckpointHook):
             f'{self.last_ckpt or "that which the run started from"}; the training goes on.'
         )
 
-    def _point_to(self, path: str, runner: Runner) -> None:
+    def _point_to(self, name: str, runner: Runner) -> None:
         """Name the newest checkpoint; where there is no room for it, the highest number counts."""
         pointer = Path(runner.work_dir) / POINTER
         try:
-            write_text(pointer, path)
+            write_text(pointer, name)
         except OSError as error:
             pointer.unlink(missing_ok=True)
             runner.logger.error(f'{pointer} could not be written: {error}.')
