@@ -574,7 +574,7 @@ class Test:
         args = parser_of_test().parse_args(list(map(str, line)))
         args.cfg_options = dict(self.options)
         run_test(args)
-        (log,) = folder.glob('*/*.json')
+        (log,) = folder.glob('*/[0-9]*.json')
         metrics = json.loads(log.read_text())
         return {k: v for k, v in metrics.items() if k not in ('time', 'data_time')}
 
