@@ -37,6 +37,12 @@ SEED = 6
 WORDS = ('tried', 'accepted', 'refused', 'otherwise')
 
 
+@pytest.fixture(autouse=True)
+def careless_pytorch(monkeypatch):
+    """A run of another test has held PyTorch to plain data in this process; here it is compared."""
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+
+
 class Reader:
     """`hostile_reader.py` in a process of its own, started anew if a file ends it."""
 
