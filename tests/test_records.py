@@ -229,9 +229,9 @@ def test_interrupted_seeds_go_on(ade20k, tmp_path):
     both = [sys.executable, ROOT / 'tools/train_seeds.py', *command, '1']
     with (tmp_path / 'log').open('w') as log:
         running = subprocess.Popen(list(map(str, both)), stdout=log, stderr=log)
-    wait_for(tmp_path / 'seed_0' / 'last_checkpoint')
+    wait_for(tmp_path / 'seed_0' / 'iter_2.pth')
     os.kill(read_record(tmp_path / 'seed_0')['run']['pid'], signal.SIGKILL)
-    wait_for(tmp_path / 'seed_1' / 'last_checkpoint')
+    wait_for(tmp_path / 'seed_1' / 'iter_2.pth')
     running.send_signal(signal.SIGTERM)
     said = f'seed 0: ended with status {-signal.SIGKILL}'
     assert running.wait(120) == 75, (tmp_path / 'log').read_text()[-2000:]
