@@ -10,7 +10,7 @@ import importlib
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -55,8 +55,13 @@ class Finding:
 
 def installed(name: str) -> dict[str, str]:
     """The distributions that provide an import name, with their versions."""
+    return versions_of(DISTRIBUTIONS[name])
+
+
+def versions_of(distributions: Iterable[str]) -> dict[str, str]:
+    """Those of these distributions that are installed, with their versions."""
     found = {}
-    for distribution in DISTRIBUTIONS[name]:
+    for distribution in distributions:
         try:
             found[distribution] = metadata.version(distribution)
         except metadata.PackageNotFoundError:

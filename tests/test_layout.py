@@ -36,7 +36,7 @@ ARROWS = {
         'survival',
         'weights',
     },  # fmt: skip
-    'analysis': {'errors', 'ops', 'backbones', 'datasets', 'deploy', 'engine'},
+    'analysis': {'atomic', 'errors', 'ops', 'backbones', 'datasets', 'deploy', 'engine'},
     'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.

@@ -63,7 +63,7 @@ def _train(args: argparse.Namespace, request: StopRequest) -> None:
     if again:
         notes.insert(0, 'The launcher started this run again: it goes on, as with --resume.')
     _check_backbone(cfg)
-    if cfg.get('load_from'):
+    if cfg.get('load_from') and not cfg.get('resume'):  # else it has been read already
         read_checkpoint(cfg.load_from)
     runner = _runner(cfg, notes)
     runner.random_on_purpose = args.pretrained == 'none'

@@ -8,7 +8,6 @@ import platform
 import re
 import socket
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -50,12 +49,7 @@ def describe_packages() -> dict[str, str]:
     found = {'python': platform.python_version()}
     for name in doctor.DISTRIBUTIONS:
         found |= doctor.installed(name)
-    for distribution in DISTRIBUTIONS:
-        try:
-            found[distribution] = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | doctor.versions_of(DISTRIBUTIONS)
 
 
 def describe_machine() -> dict:

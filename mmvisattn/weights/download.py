@@ -15,12 +15,12 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
-from uuid import uuid4
 
 import torch
 from filelock import FileLock
 from mmengine.logging import print_log
 
+from ..atomic import written_whole
 from ..errors import UserError
 
 OFFLINE_FOLDER = 'MMVISATTN_WEIGHTS'
@@ -126,16 +126,13 @@ def _download(url: str, path: Path, sha256: str | None) -> None:
 
     PyTorch's downloader does not notice a connection that breaks off.
     """
-    partial = path.with_name(f'{path.name}.{uuid4().hex}.partial')
     request = Request(url, headers={'User-Agent': 'mmvisattn'})
-    try:
-        with urlopen(request, timeout=SILENCE) as reply, partial.open('wb') as file:
+    with written_whole(path) as file:
+        with urlopen(request, timeout=SILENCE) as reply:
             shutil.copyfileobj(reply, file, 1 << 20)
             promised = reply.headers.get('Content-Length')
-        if promised and str(partial.stat().st_size) != promised.strip():
-            raise OSError(f'broke off after {partial.stat().st_size} of {promised} bytes')
-        if sha256 and not (found := sha256_of(partial)).startswith(sha256.lower()):
+        if promised and str(file.tell()) != promised.strip():
+            raise OSError(f'broke off after {file.tell()} of {promised} bytes')
+        file.flush()
+        if sha256 and not (found := sha256_of(Path(file.name))).startswith(sha256.lower()):
             raise OSError(f'sends another file: sha256 {found} instead of {sha256}')
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

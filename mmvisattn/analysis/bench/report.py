@@ -10,6 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ...atomic import write_text
 from ...errors import UserError
 
 MIB = 2**20
@@ -146,9 +147,7 @@ def _setting(setting: dict) -> str:
 def write_json(report: Report, path: Path) -> None:
     """Write a report; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.partial')
-    partial.write_text(json.dumps(asdict(report), indent=1) + '\n')
-    partial.replace(path)
+    write_text(path, json.dumps(asdict(report), indent=1) + '\n')
 
 
 def read_json(path: Path) -> Report:
