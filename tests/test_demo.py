@@ -164,10 +164,9 @@ def test_the_shipped_config_takes_the_scenes_by_three_settings(ade20k, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    'config', sorted(ROOT.glob('configs/upernet_*_demo.py')), ids=lambda p: p.stem
-)
-def test_every_network_learns_the_scenes(config, ade20k, tmp_path):
+@pytest.mark.parametrize('network', ['van_b0', 'coatnet_0', 'cyclemlp_b1', 'sasa_r26'])
+def test_every_network_learns_the_scenes(network, ade20k, tmp_path):
+    config = f'configs/upernet_{network}_demo.py'
     options = short_run(ade20k, tmp_path / 'run', iterations=20)
     done = run_tool(
         'train.py', config, '--no-validate', *options, 'default_hooks.logger.interval=1'
