@@ -14,7 +14,10 @@ INTRODUCTION = """\
 Written by `python tools/analysis_tools/write_pages.py` from the files in `docs/performance`. This
 writes one of them:
 
-    python tools/analysis_tools/benchmark.py op --json docs/performance/NAME_op.json
+<!-- tested: tests/test_benchmark.py::test_the_tool_writes_json_and_a_plot -->
+```sh
+python tools/analysis_tools/benchmark.py op --json docs/performance/NAME_op.json
+```
 
 and so do `backbone`, `train`, `infer`, `data` and `eval`; `--device cuda --dtype bf16` on a GPU.
 `make bench` runs a short version of all on one core, and writes into `work_dirs/bench`.
