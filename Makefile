@@ -22,7 +22,7 @@ run := work_dirs/$(name)
 benchmarks := op backbone train infer data eval
 results := work_dirs/bench
 
-.PHONY: help install demo unknown-task test test-all bench lint format clean
+.PHONY: help install demo unknown-task test test-all bench docs lint format clean
 
 help:
 	@echo 'make install   make $(VENV); compiles mmcv once (8 to 20 minutes)'
@@ -31,6 +31,7 @@ help:
 	@echo 'make test      install, then lint and run the tests, two at a time'
 	@echo 'make test-all  the same with the slow tests'
 	@echo 'make bench     install, then measure a little of everything, on one core'
+	@echo 'make docs      install, then build the site of docs/ in site/'
 	@echo 'make format    format the code'
 	@echo 'make clean     remove what builds and tests left, no data or results'
 
@@ -58,6 +59,10 @@ bench-%:
 	OMP_NUM_THREADS=1 $(python) tools/analysis_tools/benchmark.py $* --short \
 		--json $(results)/$*.json --plot $(results)/$*.png
 
+# Material for MkDocs advertises on each build.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict
+
 lint: install
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
@@ -67,5 +72,5 @@ format: install
 	$(python) -m ruff format .
 
 clean:
-	rm -rf build *.egg-info .pytest_cache .ruff_cache demo.png
+	rm -rf build site *.egg-info .pytest_cache .ruff_cache demo.png
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -170,6 +170,7 @@ def runnable():
 def test_blocks_run(page, tmp_path, monkeypatch):
     """From the first to the last of a page, in one folder and one Python."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     to_do = [b for b in blocks(page, 'sh', 'python') if re.match('run|file: ', b.marker or '')]
     furnish(tmp_path, '\n'.join(block.text for block in to_do))
     names = {}
