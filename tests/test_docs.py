@@ -38,6 +38,7 @@ from mmvisattn.datasets.demo import LAYOUTS, make_data
 from mmvisattn.engine.config import load_config
 from mmvisattn.weights import write_checkpoint
 
+LANGUAGES = {'sh', 'python', 'text', 'json', 'yaml', 'toml', 'ini', 'dockerfile', 'bibtex'}
 NEEDS = {'data', 'gpu', 'cluster', 'network', 'browser'}
 pages = pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -51,9 +52,7 @@ def files_of(page):
 @pages
 def test_every_block_says_what_tests_it(page):
     for block in blocks(page):
-        assert block.language in ('sh', 'python', 'text', 'yaml', 'toml', 'json', 'dockerfile'), (
-            f'{block}: of no known language'
-        )
+        assert block.language in LANGUAGES, f'{block}: of no known language'
         if block.language not in ('sh', 'python'):
             continue
         kind, _, rest = (block.marker or '').partition(': ')
@@ -88,9 +87,10 @@ def check_tests(block, named):
 @pages
 def test_no_command_hides_in_an_indented_block(page):
     """Which no comment could mark: a fence is asked for."""
-    indented = re.findall(r'(?<=\n\n) {4}(?! *[-*\d`])(\S+).*', prose(page))
+    indented = re.findall(r'(?<=\n\n) {4}(?! *[-*\d`])((\S+).*)', prose(page))
     words = {'python', 'python3', 'bash', 'make', 'pip', 'sbatch', 'source', 'pytest', 'ruff', '$'}
-    assert not words & set(indented)
+    assert not words & {word for _, word in indented}
+    assert not [line for line, _ in indented if 'tools/' in line and '`' not in line]
 
 
 @pages
@@ -152,6 +152,24 @@ def test_links_lead_somewhere(page):
         there = (page.parent / path) if path else page
         assert there.exists(), target
         assert not anchor or anchor in anchors(there), target
+
+
+# What the tools say, as the page of troubleshooting quotes it.
+SAID = (
+    "there is no type '", 'misspelt key', 'nothing reads', ' is now: ', 'random weights',
+    'coverage: ', 'the data set is not complete', 'the weights could not be downloaded',
+    ' samples a step', 'would run code when loaded', 'Ready to train.',
+)  # fmt: skip
+
+
+def test_what_the_pages_quote_is_said():
+    sources = ''.join(path.read_text() for path in (ROOT / 'mmvisattn').rglob('*.py'))
+    page = ''.join(
+        (ROOT / 'docs' / f'{name}.md').read_text() for name in ('troubleshooting', 'start')
+    )
+    for text in SAID:
+        assert text in sources
+        assert text.strip() in page
 
 
 # ---- blocks that are run
@@ -242,6 +260,7 @@ def furnish(folder, text):
             test_every_block_says_what_tests_it,
         ),
         ('Do\n\n    python tools/train.py CONFIG\n', test_no_command_hides_in_an_indented_block),
+        ('Do\n\n    PORT=1 bash tools/dist_x.sh\n', test_no_command_hides_in_an_indented_block),
         ('```sh\npython tools/no_such.py\n```\n', test_commands_are_what_the_tools_take),
         ('`python tools/train.py CONFIG --tta`', test_commands_are_what_the_tools_take),
         ('`bash tools/dist_test.sh CONFIG X.pth 8 --ema`', test_commands_are_what_the_tools_take),
