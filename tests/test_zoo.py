@@ -2,12 +2,14 @@
 
 import json
 import re
+import runpy
+import sys
 
 import pytest
 import yaml
 from conftest import ROOT
 
-from mmvisattn.analysis import catalogue, metafiles, zoo
+from mmvisattn.analysis import catalogue, fidelity, metafiles, zoo
 from mmvisattn.analysis.scores import keep, scores_of
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import UserError
@@ -174,7 +176,8 @@ def test_what_cannot_be_averaged_is_refused(tmp_path):
             scores_of(DEMO, folder)
 
 
-def test_the_newest_finished_records_are_kept(tmp_path):
+def test_the_newest_finished_records_are_kept(tmp_path, monkeypatch, capsys):
+    """And shown, by the tool that writes the pages."""
     runs, kept = tmp_path / 'runs', tmp_path / 'kept'
     for seed, miou, start in ((0, 70.0, '01'), (0, 80.0, '02'), (1, 82.0, '01')):
         content = record(DEMO, seed, miou)
@@ -182,8 +185,17 @@ def test_the_newest_finished_records_are_kept(tmp_path):
         log_dir = runs / f'seed_{seed}' / f'log_{start}'
         log_dir.mkdir(parents=True)
         (log_dir / 'record.json').write_text(json.dumps(content))
-    names = [path.name for path in keep(runs, kept)]
-    assert names == ['seed_0.json', 'seed_1.json']
-    assert scores_of(DEMO, kept).metrics['mIoU'].values == (80.0, 82.0)
+    monkeypatch.setattr('mmvisattn.places.ROOT', tmp_path)
+    monkeypatch.setattr(keep, '__defaults__', (kept,))
+    monkeypatch.setattr(scores_of, '__defaults__', (kept,))
+    monkeypatch.setattr(fidelity, 'markdown', lambda: '')  # takes most of a minute, unchanged
+    monkeypatch.setattr(sys, 'argv', ['write_pages.py', '--keep', str(runs)])
+    runpy.run_path(str(ROOT / 'tools/analysis_tools/write_pages.py'), run_name='__main__')
+    said = capsys.readouterr().out
+    assert re.findall(r'kept .*(seed_\d)', said) == ['seed_0', 'seed_1']
+    assert 'counted' not in said
+    assert scores_of(DEMO).metrics['mIoU'].values == (80.0, 82.0)
+    assert '[81.0 ± 1.4]' in (tmp_path / 'docs' / 'model_zoo.md').read_text()
+    assert 'mIoU: 81.0' in (tmp_path / 'configs' / 'metafiles' / 'van.yml').read_text()
     with pytest.raises(UserError, match='no training has finished'):
         keep(tmp_path / 'nothing', kept)

@@ -54,9 +54,13 @@ The same recipe for every network of a table, from random weights, on the data t
 drawn pictures, and say nothing about photographs. Several seeds each; "not trained" where there is
 no record. To repeat a row, or to add one:
 
-<!-- tested: tests/test_zoo.py::test_a_run_of_a_demo_becomes_a_score -->
+<!-- tested: tests/test_records.py::test_several_seeds_end_with_mean_and_std -->
 ```sh
 python tools/train_seeds.py configs/upernet_van_b0_demo.py --seeds 0 1 2 --work-dir work_dirs/demo
+```
+
+<!-- tested: tests/test_zoo.py::test_the_newest_finished_records_are_kept -->
+```sh
 python tools/analysis_tools/write_pages.py --keep work_dirs/demo
 ```
 """

@@ -43,8 +43,8 @@ def main() -> None:
         'docs/model_zoo.md': zoo.markdown(counts),
         'docs/performance.md': page.markdown(),
     }
-    metafiles.FOLDER.mkdir(exist_ok=True)
     for name, text in written.items():
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
         write_text(ROOT / name, text)
         print(f'wrote {name}')
 
