@@ -151,7 +151,12 @@ def test_scores_are_mean_and_deviation_of_the_records(tmp_path, monkeypatch, cou
     monkeypatch.setattr(scores_of, '__defaults__', (tmp_path,))
     line = next(li for li in zoo.markdown(counts).splitlines() if f'`{DEMO.name}`' in li)
     cells = [cell.strip() for cell in line.strip('|').split('|')]
-    assert cells[1:] == ['4.5', f'[81.0 ± 2.6](model_zoo/{DEMO.name})', '0, 1, 2', '400']
+    assert cells[1:] == [
+        '4.5',
+        f'[81.0 ± 2.6](model_zoo/{DEMO.name}/seed_0.json)',
+        '0, 1, 2',
+        '400',
+    ]
     files = metafiles.texts(counts)
     by_name = {m['Name']: m for m in yaml.safe_load(files['configs/metafiles/van.yml'])['Models']}
     (result,) = by_name[DEMO.name]['Results']

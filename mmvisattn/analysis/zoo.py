@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ..weights import published
 from .bench.page import RESULTS
-from .bench.report import read_json
+from .bench.report import MIB, read_json
 from .catalogue import Entry, entries
 from .metafiles import COUNTS
 from .scores import Scores, scores_of
@@ -22,7 +22,7 @@ test compares it with them. `model-index.yml` names the metafiles, for OpenMMLab
 - **Published** scores are reported by the papers or people named in [configs.md](configs.md), from
   their own trainings, not ours.
 - **Ours** is measured by us: mean and standard deviation (over n - 1) of the seeds whose records
-  are in the folder that the number leads to. A config without a record has no number here: nobody
+  are beside the one that the number leads to. A config without a record has no number here: nobody
   has trained these recipes to the end yet, and no weights of whole models are published.
 - **Backbone weights** are ImageNet weights by others, which the config downloads
   ([the list below](#backbone-weights)); where the cell is empty, training starts from random ones.
@@ -30,13 +30,13 @@ test compares it with them. `model-index.yml` names the metafiles, for OpenMMLab
 SPEED = """\
 ## Speed and memory of the backbones
 
-One core of an {device}, {dtype}, pictures of 256 x 256: milliseconds for each picture of a batch,
-and MiB of the tensors that live at once beside inputs and parameters. Peers, quartiles, training
-and inference of whole models: [performance.md](performance.md). Networks that are missing here were
-not measured.
+One core of an {device}, {dtype}, pictures of 256 x 256: milliseconds for each picture, and MiB of
+the tensors that live at once for the whole batch, beside inputs and parameters. Peers, quartiles,
+training and inference of whole models: [performance.md](performance.md). Networks that are missing
+here were not measured.
 
-| backbone | inference, ms | training step, ms | inference, MiB | training step, MiB |
-| --- | --- | --- | --- | --- |"""
+| backbone | batch | inference, ms | training step, ms | inference, MiB | training step, MiB |
+| --- | ---: | ---: | ---: | ---: | ---: |"""
 WEIGHTS = """\
 ## Backbone weights
 
@@ -45,7 +45,7 @@ published (the first digits of the file's sha256, which OpenMMLab and timm put i
 file with another is refused. Files put into `$MMVISATTN_WEIGHTS` are not downloaded.
 
 | name | network | file | sha256 begins | mirrors |
-| --- | --- | --- | --- | --- |"""
+| --- | --- | --- | --- | ---: |"""
 DEMO = """\
 ## Scores on the embedded data
 
@@ -84,7 +84,7 @@ def markdown(counts: dict[str, dict[str, int]]) -> str:
     demo_parts = [DEMO]
     for task in dict.fromkeys(entry.task for entry in demos):
         demo_parts += _demo_section(task, [e for e in demos if e.task == task], counts)
-    blocks = ['# Model zoo\n', INTRODUCTION, *_flat(parts), *demo_parts, *_speed(), *_weights()]
+    blocks = ['# Model zoo\n', INTRODUCTION, *demo_parts, *_speed(), *_flat(parts), *_weights()]
     return '\n'.join(blocks)
 
 
@@ -101,7 +101,7 @@ def _section(task: str, members: list[Entry], counts: dict) -> Iterator[str]:
         yield f'### {framework}\n'
         yield f'{about} Costs at {picture[0]} x {picture[1]}.\n'
         yield _row('config', 'parameters', 'cost', 'published', 'ours', 'backbone weights')
-        yield _row(*['---'] * 6)
+        yield _row('---', '---:', '---:', '---', '---', '---')
         for entry in members:
             if entry.framework == framework:
                 yield _row(
@@ -119,12 +119,12 @@ def _demo_section(task: str, members: list[Entry], counts: dict) -> Iterator[str
     names = list(dict.fromkeys(name for s in found.values() if s for name in s.metrics))
     yield f'### {task} of embedded scenes\n'
     yield _row('config', 'parameters', *(names or ['score']), 'seeds', 'steps')
-    yield _row(*['---'] * (4 + max(len(names), 1)))
+    yield _row('---', *['---:'] * (1 + max(len(names), 1)), '---', '---:')
     for entry, scores in found.items():
         parameters, _ = _costs(counts[entry.name])
         if scores:
             values = [_spread(scores, name) for name in names]
-            values[0] = f'[{values[0]}]({scores.folder.removeprefix("docs/")})'
+            values[0] = f'[{values[0]}]({_record(scores)})'
             ending = [', '.join(map(str, scores.seeds)), str(scores.steps or '')]
         else:
             values, ending = ['not trained'] + [''] * (len(names) - 1), ['', '']
@@ -148,7 +148,12 @@ def _ours(scores: Scores | None) -> str:
     if scores is None:
         return ''
     text = ', '.join(f'{name} {_spread(scores, name)}' for name in scores.metrics)
-    return f'[{text}]({scores.folder.removeprefix("docs/")})'
+    return f'[{text}]({_record(scores)})'
+
+
+def _record(scores: Scores) -> str:
+    """Of the first seed; those of the others are beside it."""
+    return f'{scores.folder.removeprefix("docs/")}/seed_{scores.seeds[0]}.json'
 
 
 def _spread(scores: Scores, name: str) -> str:
@@ -172,18 +177,18 @@ def _speed() -> Iterator[str]:
     for path in sorted(RESULTS.glob('*_backbone.json')):
         report = read_json(path)
         networks = {entry.network for entry in entries()}
-        measured: dict[str, dict[str, tuple[float, float]]] = {}
+        measured: dict[tuple[str, int], dict[str, tuple[float, float]]] = {}
         for row in report.rows:
             name = PEERS.get(row.peer, row.peer.removesuffix('_224'))
             if name in networks and '256x256' in row.title:
                 batch = int(row.title.rpartition('batch ')[2])
                 milliseconds = row.milliseconds[0] / batch
-                measured.setdefault(name, {})[row.run] = milliseconds, row.memory / 2**20
+                measured.setdefault((name, batch), {})[row.run] = milliseconds, row.memory / MIB
         yield SPEED.format(**report.setting)
-        for name, runs in sorted(measured.items()):
+        for (name, batch), runs in sorted(measured.items()):
             columns = [runs.get('inference'), runs.get('training step')]
             cells = [f'{c[which]:.0f}' if c else '' for which in (0, 1) for c in columns]
-            yield _row(f'`{name}`', *cells)
+            yield _row(f'`{name}`', str(batch), *cells)
         yield ''
 
 
