@@ -28,9 +28,9 @@ test compares it with them. `model-index.yml` names the metafiles, for OpenMMLab
   ([the list below](#backbone-weights)); where the cell is empty, training starts from random ones.
 """
 SPEED = """\
-## Speed and memory of the backbones
+## Speed and memory of the backbones: {device}
 
-One core of an {device}, {dtype}, pictures of 256 x 256: milliseconds for each picture, and MiB of
+{dtype}, CPU threads: {threads}, pictures of 256 x 256: milliseconds for each picture, and MiB of
 the tensors that live at once for the whole batch, beside inputs and parameters. Peers, quartiles,
 training and inference of whole models: [performance.md](performance.md). Networks that are missing
 here were not measured.
