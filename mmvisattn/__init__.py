@@ -4,4 +4,4 @@ Nothing heavy is imported here: `type='mmvisattn.VAN'` in a config makes MMEngin
 `mmvisattn.registry`, and with it only what the config asks for.
 """
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'

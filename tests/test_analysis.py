@@ -9,7 +9,6 @@ import torchvision
 from conftest import ROOT, run_tool
 from torch import nn
 
-from mmvisattn.analysis import catalogue
 from mmvisattn.analysis.complexity import complexity
 from mmvisattn.analysis.fidelity import Comparison, compare, markdown
 from mmvisattn.analysis.models import model_of
@@ -64,12 +63,6 @@ def test_counting_leaves_the_network_alone(network):
 def test_the_page_of_published_numbers_is_current():
     page = (ROOT / 'docs' / 'fidelity.md').read_text()
     assert page == markdown(), 'run python tools/analysis_tools/write_pages.py'
-
-
-@pytest.mark.slow
-def test_the_page_of_configs_is_current():
-    page = (ROOT / 'docs' / 'configs.md').read_text()
-    assert page == catalogue.markdown(), 'run python tools/analysis_tools/write_pages.py'
 
 
 def test_the_page_of_configs_names_every_config():

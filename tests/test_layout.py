@@ -11,8 +11,10 @@ from conftest import ROOT
 PACKAGE = ROOT / 'mmvisattn'
 # Each room may import the rooms named after it, and nothing else of the package.
 ARROWS = {
+    '__main__': {'__version__', 'errors', 'places'},
     'atomic': set(),
     'errors': set(),
+    'places': set(),
     'registry': set(),
     'ops': {'errors'},
     'layers': {'errors', 'ops'},
@@ -32,11 +34,22 @@ ARROWS = {
         'datasets',
         'deploy',
         'doctor',
+        'places',
         'processes',
         'survival',
         'weights',
     },  # fmt: skip
-    'analysis': {'atomic', 'errors', 'ops', 'backbones', 'datasets', 'deploy', 'engine'},
+    'analysis': {
+        'atomic',
+        'errors',
+        'ops',
+        'backbones',
+        'datasets',
+        'deploy',
+        'engine',
+        'places',
+        'weights',
+    },  # fmt: skip
     'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.

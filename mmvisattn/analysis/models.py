@@ -13,6 +13,7 @@ from ..backbones import NAMES
 from ..engine.config import load_config
 from ..engine.spelling import is_ours
 from ..errors import UserError, did_you_mean
+from ..places import find_config
 
 
 def model_of(name: str) -> tuple[nn.Module, Callable]:
@@ -31,7 +32,7 @@ def model_of(name: str) -> tuple[nn.Module, Callable]:
         network, arch = NAMES[name]
         with torch.device('meta'):
             return network(arch), nn.Module.__call__
-    if not Path(name).is_file():
+    if not (Path(name).is_file() or find_config(name)):
         raise UserError(
             f'{name} is neither a config nor a backbone',
             expected=f'a file, or one of {", ".join(NAMES)}',

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..backbones import VAN, BaseBackbone, CoAtNet, CycleMLP, SASAResNet
+from ..places import CONFIGS
 from .models import model_of
-
-CONFIGS = Path(__file__).parents[2] / 'configs'  # of a checkout
 
 
 @dataclass(frozen=True)

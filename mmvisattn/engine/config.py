@@ -15,6 +15,7 @@ every place that needs it:
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,8 +23,10 @@ import torch
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DATASETS
+from mmengine.utils import get_installed_path
 
 from ..errors import UserError, did_you_mean
+from ..places import CONFIGS, find_config
 from ..weights import guard_libraries
 from .optim import checked_rate
 from .spelling import SHORT_SETTINGS, check_options, check_spelling
@@ -48,6 +51,8 @@ _ELSEWHERE = re.compile(r'[a-zA-Z][a-zA-Z0-9+.-]+:/')
 
 def load_config(path: str | Path, options: dict | None = None, launcher: str = 'none') -> Config:
     """The config in a file, with `options` ({'dotted.key': value}) merged in and checked.
+
+    Where there is no such file, one of ours of that name is taken, and said to be.
 
     Without a launcher, which starts several processes, or without a GPU, SyncBN becomes BN, and
     `sync_bn`, which asks for it, is dropped.
@@ -112,15 +117,7 @@ def _read(name: str) -> Config:
     if _ELSEWHERE.match(name):
         raise _is_code(f'{name} is no file of this machine')
     if not path.is_file():
-        within = next((parent for parent in path.parents if parent.is_file()), None)
-        if within:
-            raise _is_code(f'{name} would lie in {within}, which is no folder')
-        siblings = [p.name for p in path.parent.glob('*.py')] if path.parent.is_dir() else []
-        raise UserError(
-            f'no such config: {path}',
-            expected='a Python file, such as configs/upernet_van_b2_ade20k.py',
-            do=did_you_mean(path.name, siblings) or 'look at the table of configs in the README',
-        )
+        path = _ours(path)
     if path.suffix not in SUFFIXES:
         raise _is_code(f'{name} is no config: its name ends with none of {" ".join(SUFFIXES)}')
     # The fork of mmseg has another name on the package index than MMEngine looks for, so that
@@ -138,6 +135,51 @@ def _read(name: str) -> Config:
         raise UserError(f'{path} builds on a file that is not there', got=error) from error
     except Exception as error:  # a config is Python and may raise anything
         raise UserError(f'{path} is no config', got=f'{type(error).__name__}: {error}') from error
+
+
+def _ours(path: Path) -> Path:
+    """The config of ours that the path of no file names."""
+    within = next((parent for parent in path.parents if parent.is_file()), None)
+    if within:
+        raise _is_code(f'{path} would lie in {within}, which is no folder')
+    found = find_config(path)
+    if found:
+        print(f'note: {path} is {found}', file=sys.stderr)
+        return found
+    near = [*(path.parent.glob('*.py') if path.parent.is_dir() else ()), *CONFIGS.glob('*.py')]
+    raise UserError(
+        f'no such config: {path}',
+        expected='a Python file, or a name such as upernet_van_b2_ade20k',
+        do=did_you_mean(f'{path.stem}.py', [p.name for p in near])
+        or 'python -m mmvisattn --configs lists ours',
+    )
+
+
+_find_base_of_mmengine = Config._get_cfg_path
+
+
+def _find_base(base: str, config: str) -> tuple[str, str | None]:
+    """Where `_base_ = 'package::path'` leads, as (path, scope): MMEngine's rule, and ours.
+
+    Ours are found by name (`mmvisattn::mask_rcnn_van_b2_coco.py`). For the others MMEngine first
+    searches all metafiles of the package for a name that none has, for seconds, then does this.
+    """
+    package, separator, name = base.partition('::')
+    if package == 'mmvisattn' and separator:
+        # A scope of ours would hide the toolbox's classes that the base names.
+        return str(find_config(name) or CONFIGS / name), None
+    if separator:
+        try:
+            root = Path(get_installed_path(MODULE2PACKAGE.get(package, package)))
+        except ImportError:  # MMEngine says what is missing
+            return _find_base_of_mmengine(base, config)
+        file = root / '.mim' / 'configs' / name
+        if file.is_file():
+            return str(file), package
+    return _find_base_of_mmengine(base, config)
+
+
+Config._get_cfg_path = staticmethod(_find_base)
 
 
 def _is_code(problem: str) -> UserError:

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from .. import __version__, doctor
+from ..places import CARRIED, PACKAGE
 
-PACKAGE = Path(__file__).resolve().parents[1]
 # What decodes and resizes pictures, or runs kernels, beside the stack that the doctor knows.
 DISTRIBUTIONS = (
     'opencv-python', 'opencv-python-headless', 'pillow', 'pycocotools', 'safetensors', 'scipy',
@@ -112,6 +112,6 @@ def _source_sha256() -> str:
     """Of the package's own files: what ran, in a checkout or not, committed or not."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob('*')):
-        if path.suffix in ('.py', '.cpp', '.h'):
+        if path.suffix in ('.py', '.cpp', '.h') and CARRIED not in path.parents:
             digest.update(str(path.relative_to(PACKAGE)).encode() + b'\0' + path.read_bytes())
     return digest.hexdigest()
