@@ -37,7 +37,7 @@ ARROWS = {
         'weights',
     },  # fmt: skip
     'analysis': {'atomic', 'errors', 'ops', 'backbones', 'datasets', 'deploy', 'engine'},
-    'inference': {'errors', 'engine'},
+    'inference': {'atomic', 'errors', 'engine'},
     'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.
