@@ -164,6 +164,9 @@ class PosePainter(Painter):
     ) -> NDArray[np.uint8]:
         """Keypoints that are visible or sure: `keypoints` and `keypoints_visible` of the sample's
         `gt_instances` or `pred_instances`."""
+        side = max(picture.shape)
+        self.visualizer.line_width = max(1, side // 600)  # mmpose's, for pictures of COCO's size
+        self.visualizer.radius = max(3, side // 200)
         return self.visualizer.add_datasample(
             '',
             picture,
