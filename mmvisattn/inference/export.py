@@ -57,7 +57,7 @@ class Exporter:
         index.write_text(json.dumps(self._index()))
         cfg = deepcopy(inferencer.cfg)
         write_predictions(cfg, str(folder))
-        with inferencer.scope(), redirect_stdout(None):  # pycocotools says what it reads
+        with inferencer.scope(), _quietly():
             self._metrics = [
                 METRICS.build(_without_truth(metric, str(index)))
                 for metric in cfg.test_evaluator
@@ -91,15 +91,12 @@ class Exporter:
 
     def finish(self, folder: Path) -> None:
         """Write what is written at once, into the folder that `complete_or_absent` fills."""
-        logger = MMLogger.get_current_instance()
-        level = logger.level
-        logger.setLevel('WARNING')  # metrics log the folder, which is about to be renamed
-        for metric in self._metrics:
-            if metric.results or not hasattr(metric, 'outfile_prefix'):
-                metric.compute_metrics(metric.results)
-            else:  # mmpose's cannot write that nobody was found
-                Path(f'{metric.outfile_prefix}.keypoints.json').write_text('[]')
-        logger.setLevel(level)
+        with _quietly():
+            for metric in self._metrics:
+                if metric.results or not hasattr(metric, 'outfile_prefix'):
+                    metric.compute_metrics(metric.results)
+                else:  # mmpose's cannot write that nobody was found
+                    Path(f'{metric.outfile_prefix}.keypoints.json').write_text('[]')
         write_text(folder / 'pictures.json', json.dumps(self._index()))
 
     def _index(self) -> dict[str, list]:
@@ -122,6 +119,19 @@ def exported(inferencer: Inferencer, folder: str | Path) -> Iterator[Exporter]:
         with complete_or_absent(str(folder)) as partial:
             yield exporter
             exporter.finish(partial)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what pycocotools prints, and what metrics log of folders about to be renamed."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('ERROR')
+    try:
+        with redirect_stdout(None):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _without_truth(metric: dict, index: str) -> dict:

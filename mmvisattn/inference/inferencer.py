@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from mmengine.structures import BaseDataElement
@@ -108,8 +108,8 @@ class Inferencer:
             self._load, self._steps = _pipeline(self.cfg)
             self.painter = PAINTERS[self.task](self.meta)
         self.model = load_network(self.cfg, checkpoint, self.device, deploy=deploy)
+        self._keep_logits = probabilities
         if self.task == 'segmentation':
-            self._keep_logits = probabilities
             self.model.keep_logits = probabilities  # mmvisattn.EncoderDecoder's
         if self._dtype is not None:
             _predict_in_float32(self.model)
@@ -154,8 +154,7 @@ class Inferencer:
             raise UserError('boxes are where poses are looked for', got=f'task {self.task}')
         if is_one(pictures):
             boxes = None if boxes is None else [boxes]
-            found = list(self._predict(pictures_in(pictures), boxes))
-            return found[0]
+            return next(self._predict(pictures_in(pictures), boxes))
         if is_film(pictures):
             return self._of_film(pictures)
         return self._predict(pictures_in(pictures), boxes, skipped)
@@ -245,8 +244,8 @@ class Inferencer:
         return samples
 
     def _kept(self, sample: BaseDataElement) -> BaseDataElement:
-        if self.task == 'segmentation' and not self._keep_logits:
-            sample.pop('seg_logits', None)  # of mmseg's own segmentor, as large as all classes
+        if 'seg_logits' in sample and not self._keep_logits:
+            del sample.seg_logits  # of mmseg's own segmentor, as large as all classes
         return sample.cpu()
 
     def _read(self, item: Item) -> tuple[NDArray, NDArray[np.uint8]]:
@@ -295,11 +294,11 @@ class Inferencer:
         sure = (found.labels == self._person) & (found.scores >= self._detector_thr)
         return np.column_stack([found.boxes, found.scores])[sure].astype(np.float32), 'detector'
 
-    def scope(self) -> contextmanager:
+    def scope(self) -> AbstractContextManager:
         """Let short names be those of the config's toolbox, whatever another inferencer uses."""
         return DefaultScope.overwrite_default_scope(self.cfg.get('default_scope', 'mmengine'))
 
-    def _autocast(self) -> contextmanager:
+    def _autocast(self) -> AbstractContextManager:
         if self._dtype is None:
             return nullcontext()
         return torch.autocast(self.device.type, self._dtype)
@@ -361,7 +360,7 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return PRECISIONS[precision]
 
 
-def _dataset(cfg: Config) -> object:
+def _dataset(cfg: Config) -> BaseDataset:
     """The test data set without its data: it knows the classes."""
     config = next(dataset_configs(cfg, ('test_dataloader',)), None)
     if config is None:
@@ -369,7 +368,7 @@ def _dataset(cfg: Config) -> object:
     return DATASETS.build({**config, 'pipeline': [], 'lazy_init': True})
 
 
-def _pipeline(cfg: Config) -> tuple[object, Compose]:
+def _pipeline(cfg: Config) -> tuple[Callable[[dict], dict], Compose]:
     """What loads a picture, and what the config does with it then; annotations are left out."""
     steps = next(dataset_configs(cfg, ('test_dataloader',))).pipeline
     load = TRANSFORMS.build(steps[0])
@@ -390,7 +389,7 @@ def _predict_in_float32(model: nn.Module) -> None:
             part.forward = _in_float32(part.forward)
 
 
-def _in_float32(forward: object) -> object:
+def _in_float32(forward: Callable) -> Callable:
     @wraps(forward)
     def wider(*args: object, **kwargs: object) -> object:
         return _widened(forward(*args, **kwargs))

@@ -301,7 +301,8 @@ class Segmentation(Result):
     def _arrays(cls, samples: list[BaseDataElement], meta: dict) -> dict[str, object]:
         sample, probabilities = samples[0], None
         if 'seg_logits' in sample:
-            logits = sample.pop('seg_logits').data.float()
+            logits = sample.seg_logits.data.float()
+            del sample.seg_logits  # mmseg's sample has it as a property, which pop() does not find
             probabilities = (logits.softmax(0) if len(logits) > 1 else logits.sigmoid()).numpy()
         kind = np.uint8 if len(meta['classes']) <= 255 else np.int64
         labels = _array(sample.pred_sem_seg.data)[0].astype(kind)
