@@ -50,6 +50,7 @@ ARROWS = {
         'places',
         'weights',
     },  # fmt: skip
+    'inference': {'atomic', 'errors', 'engine'},
     'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.

@@ -112,7 +112,7 @@ class Bf16OptimWrapper(OptimWrapper):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         if mmcv_full_available():
-            _lend_mmcv_float32()
+            lend_mmcv_float32()
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -122,7 +122,7 @@ class Bf16OptimWrapper(OptimWrapper):
 
 
 @cache
-def _lend_mmcv_float32() -> None:
+def lend_mmcv_float32() -> None:
     """Let mmcv's compiled operators, which know no bfloat16, compute in float32 and return it."""
     import_module('mmcv.ops')
     for module in [module for name, module in sys.modules.items() if name.startswith('mmcv.ops.')]:

@@ -80,10 +80,13 @@ def write_predictions(cfg: Config, folder: str) -> None:
 
 
 @contextmanager
-def complete_or_absent(folder: str | None) -> Iterator[None]:
-    """Let what a test writes appear in `folder` once it has ended well, and not otherwise."""
+def complete_or_absent(folder: str | None) -> Iterator[Path | None]:
+    """Let what a test writes appear in `folder` once it has ended well, and not otherwise.
+
+    Until then it lies in the folder that this gives.
+    """
     if folder is None:
-        yield
+        yield None
         return
     partial = _partial(folder)
     if is_main_process():
@@ -91,7 +94,7 @@ def complete_or_absent(folder: str | None) -> Iterator[None]:
         partial.mkdir(parents=True)
     barrier()
     try:
-        yield
+        yield partial
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

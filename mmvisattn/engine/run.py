@@ -13,7 +13,6 @@ from mmengine.registry import MODELS
 from .. import doctor
 from ..errors import UserError
 from ..processes.launch import ending_together, init_distributed, restarted
-from ..survival.checkpoints import latest_checkpoint
 from ..survival.nonfinite import NonFinite
 from ..survival.resuming import choose_checkpoint, has_saved_since
 from ..survival.stopping import StopRequest, stop_requests
@@ -21,6 +20,7 @@ from ..weights import read_checkpoint, require_pretrained_match
 from .compiling import prepare_compilation
 from .config import dataset_configs, load_config
 from .datasets_check import check_datasets
+from .loading import newest_in
 from .record import recording
 from .results import complete_or_absent, write_predictions
 from .runner import Runner
@@ -80,7 +80,7 @@ def test(args: argparse.Namespace) -> None:
         UserError: Bad input.
     """
     cfg = _config(args)
-    cfg.load_from, cfg.resume = _newest_in(args.checkpoint), False
+    cfg.load_from, cfg.resume = newest_in(args.checkpoint), False
     # The weights of a checkpoint are the averaged ones; the hook would load them a second time,
     # without the Runner's strictness.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if not is_ema(hook)]
@@ -144,20 +144,6 @@ def _runner(cfg: Config, notes: list[str]) -> Runner:
     if runner.rank == 0:
         (Path(runner.log_dir) / 'environment.txt').write_text(doctor.describe() + '\n')
     return runner
-
-
-def _newest_in(checkpoint: str) -> str:
-    """The path itself, or the newest checkpoint in it if it is the folder of a run."""
-    if not Path(checkpoint).is_dir():
-        return checkpoint
-    newest, broken = latest_checkpoint(checkpoint)
-    if newest is None:
-        raise UserError(
-            f'no readable checkpoint in {checkpoint}',
-            expected='iter_N.pth or epoch_N.pth',
-            got=', '.join(path.name for path in broken) or None,
-        )
-    return str(newest)
 
 
 def _use_pretrained(model: dict, source: str) -> None:

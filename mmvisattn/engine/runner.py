@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.guard import guard, skip_bad_samples
 from ..datasets.stream import isolate, place_samples
-from ..deploy import fuse_for_inference, is_folded
+from ..deploy import fuse_for_inference
 from ..errors import UserError
 from ..processes.agreement import any_process
 from ..processes.sharding import Sharding, blocks_of, ready_to_shard
@@ -30,16 +30,14 @@ from ..survival.stopping import StopRequest
 from ..weights import (
     Load,
     announce,
-    convert_inside,
     guard_libraries,
     locate,
     read_checkpoint,
-    require_match,
     require_plain_match,
-    state_dict_of,
 )
 from .batch import Batch
 from .compiling import CompilationHook, compile_parts
+from .loading import put_into, weights_in
 from .skipped import SkippedPicturesHook, allowed_share
 
 # Of a checkpoint to fine-tune from, this much must fit: all but heads of another class count.
@@ -228,13 +226,7 @@ class Runner(mmengine_runner.Runner):
                 f'{filename} was trained with averaged weights, and this run averages none',
                 do='resume with --ema and the same momentum',
             )
-        if is_folded(state_dict_of(checkpoint)):
-            raise UserError(
-                f'{filename} was folded for inference: its BatchNorm layers are gone',
-                expected='a checkpoint as training writes it',
-                do='give the checkpoint that it was made from; tools/test.py --deploy folds it',
-            )
-        state_dict = convert_inside(state_dict_of(checkpoint))
+        state_dict = weights_in(checkpoint, filename)
         for pattern, replacement in revise_keys:
             state_dict = {re.sub(pattern, replacement, k): v for k, v in state_dict.items()}
         checkpoint['state_dict'] = state_dict  # where hooks look; EMAHook exchanges its values
@@ -242,15 +234,8 @@ class Runner(mmengine_runner.Runner):
             checkpoint.pop('ema_state_dict', None)  # only resuming goes on with both weights
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         fine_tuning = self._train_loop is not None and not self._resume
-        match = require_match(
-            self.bare_model,
-            state_dict,
-            filename,
-            min_coverage=FINE_TUNE_COVERAGE if fine_tuning else 1.0,
-        )
-        for key in match.wrong_shape:
-            del state_dict[key]
-        self.bare_model.load_state_dict(state_dict, strict=False)
+        coverage = FINE_TUNE_COVERAGE if fine_tuning else 1.0
+        match = put_into(self.bare_model, state_dict, filename, coverage)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}:\n{match}')
         announce(Load(self._purpose, str(filename), locate(filename), match, meta=meta))

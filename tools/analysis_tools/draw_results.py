@@ -14,16 +14,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
-from mmengine.structures import InstanceData, PixelData
-from mmpose.structures import PoseDataSample
-from mmpose.visualization import PoseLocalVisualizer
-from mmpretrain.structures import DataSample
-from mmpretrain.visualization import UniversalVisualizer
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as run_lengths
@@ -33,11 +26,15 @@ from mmvisattn.datasets.panopticapi import rgb2id
 from mmvisattn.engine.arguments import Options
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import UserError, reported
-
-IGNORED = 255
-SURE = 0.3  # from this score on a box, mask or keypoint is drawn
-SHOWN = 480  # pixels that small pictures grow to, so that lines and names do not cover them
-INSTANCE_OFFSET = 1000  # mmdet's: label + INSTANCE_OFFSET * number is a thing in a panoptic map
+from mmvisattn.inference.painting import (
+    IGNORED,
+    INSTANCE_OFFSET,
+    PAINTERS,
+    SegmentationPainter,
+    dataset_meta,
+    enlarged,
+    times_larger,
+)
 
 Row = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]  # picture, truth, prediction
 
@@ -102,23 +99,23 @@ class Segments:
 
     def __init__(self, dataset: BaseDataset, results: Path) -> None:
         self.dataset, self.results = dataset, results
-        self.palette = np.zeros((256, 3), np.uint8)  # what is not labelled stays black
-        colours = dataset.metainfo['palette']
-        self.palette[: len(colours)] = colours
+        self.painter = SegmentationPainter(dataset.metainfo, opacity=1)
+        palette = self.painter.palette
         names = [*dataset.metainfo['classes'], 'not labelled']
-        colours = [*self.palette[: len(names) - 1], self.palette[IGNORED]]
+        colours = [*palette[: len(names) - 1], palette[IGNORED]]
         self.legend = [Patch(color=c / 255, label=n) for n, c in zip(names, colours, strict=True)]
 
     def rows(self, count: int) -> Iterator[Row]:
         """Each picture, and both its label maps in the classes' colours."""
         for i in spread(range(len(self.dataset)), count):
-            info = self.dataset[i]['data_samples']
-            picture = np.asarray(Image.open(info.img_path).convert('RGB'))
-            truth = info.gt_sem_seg.data[0].numpy()
-            file = self.results / f'{Path(info.img_path).stem}.png'
-            predicted = np.asarray(Image.open(file)) - int(info.reduce_zero_label)
-            predicted = np.where(truth == IGNORED, IGNORED, predicted)
-            yield picture, self.palette[truth], self.palette[predicted.astype(np.uint8)]
+            sample = self.dataset[i]['data_samples']
+            picture = np.asarray(Image.open(sample.img_path).convert('RGB'))
+            truth = sample.gt_sem_seg.data[0].numpy()
+            file = self.results / f'{Path(sample.img_path).stem}.png'
+            predicted = np.asarray(Image.open(file)) - int(sample.reduce_zero_label)
+            predicted = np.where(truth == IGNORED, IGNORED, predicted).astype(np.uint8)
+            sample.pred_sem_seg = PixelData(data=predicted[None])
+            yield picture, *(self.painter.paint(picture, sample, true=t) for t in (True, False))
 
 
 class _CocoTask:
@@ -126,9 +123,11 @@ class _CocoTask:
 
     legend = ()
     results = ''  # the file of predictions
+    task = ''  # the painter's
 
     def __init__(self, dataset: BaseDataset, folder: Path) -> None:
         self.dataset, self.folder = dataset, folder
+        self.painter = PAINTERS[self.task](dataset_meta(dataset))
 
     def rows(self, count: int) -> Iterator[Row]:
         """Each picture, with both kinds of annotations painted over it."""
@@ -138,122 +137,89 @@ class _CocoTask:
         for image in spread(sorted(content['images'], key=lambda image: image['id']), count):
             path = Path(self.dataset.data_prefix['img'], image['file_name'])
             picture, self.times = _enlarged(path)
+            samples = [self.sample(image, of[image['id']], of is both[0]) for of in both]
             yield (
                 picture,
-                *(self.paint(picture, image, of[image['id']], of is both[0]) for of in both),
+                *(
+                    self.painter.paint(picture, sample, true=sample is samples[0])
+                    for sample in samples
+                ),
             )
 
-    def paint(
-        self, picture: NDArray[np.uint8], image: dict, found: list[dict], true: bool
-    ) -> NDArray[np.uint8]:
-        """The picture with annotations over it.
+    def sample(self, image: dict, found: list[dict], true: bool) -> BaseDataElement:
+        """What is painted, `self.times` as large as the annotations say.
 
         Args:
-            picture: To paint on, (H, W, 3), `self.times` as large as the annotations say.
-            image: Its entry in `images`.
+            image: The picture's entry in `images`.
             found: Annotations or predictions of it.
             true: Whether they are the truth.
         """
         raise NotImplementedError
-
-    def enlarged(self, mask: NDArray) -> NDArray:
-        """A mask or map (H, W), as much larger as the picture."""
-        return mask.repeat(self.times, 0).repeat(self.times, 1)
 
 
 class Boxes(_CocoTask):
     """Detection: boxes with names and scores."""
 
     results = 'results.bbox.json'
-    with_masks = False
+    task = 'detection'
 
-    def __init__(self, dataset: BaseDataset, folder: Path) -> None:
-        super().__init__(dataset, folder)
-        self.visualizer = DetLocalVisualizer()
-        # A part of COCO's classes keeps their colours; others have those of their places.
-        colours = dict(zip(dataset.METAINFO['classes'], dataset.METAINFO['palette'], strict=True))
-        places = dataset.metainfo['palette']
-        self.visualizer.dataset_meta = dict(
-            classes=dataset.metainfo['classes'],
-            palette=[
-                colours.get(name, places[i % len(places)])
-                for i, name in enumerate(dataset.metainfo['classes'])
-            ],
-        )
-
-    def paint(
-        self, picture: NDArray[np.uint8], image: dict, found: list[dict], true: bool
-    ) -> NDArray[np.uint8]:
+    def sample(self, image: dict, found: list[dict], true: bool) -> BaseDataElement:
         """Boxes, and masks where they are predicted."""
         found = [a for a in found if a['category_id'] in self.dataset.cat2label]
         boxes = torch.tensor([a['bbox'] for a in found]).reshape(-1, 4) * self.times
         boxes[:, 2:] += boxes[:, :2]
         labels = [self.dataset.cat2label[a['category_id']] for a in found]
         instances = InstanceData(bboxes=boxes, labels=torch.tensor(labels, dtype=torch.long))
-        if self.with_masks:
-            masks = [self.enlarged(_mask(a['segmentation'], image)) for a in found]
-            instances.masks = BitmapMasks(masks, *picture.shape[:2]).to_tensor(torch.bool, 'cpu')
+        if self.task == 'instance':
+            shape = [self.times * image[side] for side in ('height', 'width')]
+            masks = [enlarged(_mask(a['segmentation'], image), self.times) for a in found]
+            instances.masks = torch.from_numpy(np.array(masks, bool).reshape(-1, *shape))
         if true:
-            sample = DetDataSample(gt_instances=instances)
-        else:
-            instances.scores = torch.tensor([a['score'] for a in found])
-            sample = DetDataSample(pred_instances=instances)
-        self.visualizer.add_datasample(
-            '', picture, sample, draw_gt=true, draw_pred=not true, pred_score_thr=SURE
-        )
-        return self.visualizer.get_image()
+            return BaseDataElement(gt_instances=instances)
+        instances.scores = torch.tensor([a['score'] for a in found])
+        return BaseDataElement(pred_instances=instances)
 
 
 class Masks(Boxes):
     """Instance segmentation: boxes and masks."""
 
     results = 'results.segm.json'
-    with_masks = True
+    task = 'instance'
 
 
-class Panoptic(Boxes):
+class Panoptic(_CocoTask):
     """Panoptic segmentation: every pixel in its segment's colour, things outlined."""
 
     results = 'results.panoptic.json'
+    task = 'panoptic'
 
-    def paint(
-        self, picture: NDArray[np.uint8], image: dict, found: list[dict], true: bool
-    ) -> NDArray[np.uint8]:
+    def sample(self, image: dict, found: list[dict], true: bool) -> BaseDataElement:
         """The segments of the picture's PNG."""
         folder = self.dataset.data_prefix['seg'] if true else self.folder / 'results.panoptic'
-        painted = np.full(picture.shape[:2], len(self.dataset.metainfo['classes']))
+        shape = [self.times * image[side] for side in ('height', 'width')]
+        painted = np.full(shape, len(self.dataset.metainfo['classes']))
         for one in found:
             file = Path(folder, one['file_name'])
-            ids = self.enlarged(rgb2id(np.asarray(Image.open(file).convert('RGB'))))
+            ids = enlarged(rgb2id(np.asarray(Image.open(file).convert('RGB'))), self.times)
             for number, segment in enumerate(one['segments_info'], 1):
                 label = self.dataset.cat2label[segment['category_id']]
                 painted[ids == segment['id']] = label + INSTANCE_OFFSET * number
         segments = PixelData(sem_seg=torch.from_numpy(painted)[None])
-        sample = DetDataSample(pred_panoptic_seg=segments)
-        self.visualizer.add_datasample('', picture, sample, draw_gt=False)
-        return self.visualizer.get_image()
+        return BaseDataElement(pred_panoptic_seg=segments)
 
 
 class Poses(_CocoTask):
     """Pose: the limbs between the keypoints."""
 
     results = 'results.keypoints.json'
+    task = 'pose'
 
-    def __init__(self, dataset: BaseDataset, folder: Path) -> None:
-        super().__init__(dataset, folder)
-        self.visualizer = PoseLocalVisualizer()
-        self.visualizer.set_dataset_meta(dataset.metainfo)
-
-    def paint(
-        self, picture: NDArray[np.uint8], image: dict, found: list[dict], true: bool
-    ) -> NDArray[np.uint8]:
-        """Keypoints that were labelled, or of which the network is sure."""
+    def sample(self, image: dict, found: list[dict], true: bool) -> BaseDataElement:
+        """Keypoints, each with how visible it is or how sure the network of it."""
         points = np.array([a['keypoints'] for a in found], float)
         points = points.reshape(len(found), -1, 3) * (self.times, self.times, 1)
         persons = InstanceData(keypoints=points[..., :2], keypoints_visible=points[..., 2])
-        return self.visualizer.add_datasample(
-            '', picture, PoseDataSample(gt_instances=persons), draw_pred=False, kpt_thr=SURE
-        )
+        return BaseDataElement(**{'gt_instances' if true else 'pred_instances': persons})
 
 
 class Labels:
@@ -263,7 +229,7 @@ class Labels:
 
     def __init__(self, dataset: BaseDataset, folder: Path) -> None:
         self.dataset, self.file = dataset, folder / 'results.json'
-        self.visualizer = UniversalVisualizer()
+        self.painter = PAINTERS['classification'](dataset.metainfo)
 
     def rows(self, count: int) -> Iterator[Row]:
         """Each picture, with its class written on it."""
@@ -274,17 +240,12 @@ class Labels:
             name = Path(info['img_path']).relative_to(self.dataset.img_prefix).as_posix()
             if name not in predicted:
                 raise FileNotFoundError(0, 'not among the predictions', name)
-            truth = DataSample().set_gt_label(info['gt_label'])
-            guess = DataSample().set_pred_label(predicted[name]['label'])
-            guess.set_pred_score(torch.tensor(predicted[name]['scores']))
-            classes = self.dataset.metainfo['classes']
-            yield (
-                picture,
-                *(
-                    self.visualizer.visualize_cls(picture, sample, classes)
-                    for sample in (truth, guess)
-                ),
+            sample = BaseDataElement(
+                gt_label=torch.tensor([info['gt_label']]),
+                pred_label=torch.tensor([predicted[name]['label']]),
+                pred_score=torch.tensor(predicted[name]['scores']),
             )
+            yield picture, *(self.painter.paint(picture, sample, true=t) for t in (True, False))
 
 
 TASKS = {task.results: task for task in (Panoptic, Masks, Boxes, Poses)}
@@ -294,7 +255,7 @@ TASKS['results.json'] = Labels
 def _enlarged(path: str | Path) -> tuple[NDArray[np.uint8], int]:
     """A picture (H, W, 3), so many times as large as in the file."""
     picture = Image.open(path).convert('RGB')
-    times = max(1, SHOWN // max(picture.size))
+    times = times_larger(*picture.size)
     return np.asarray(picture.resize([times * n for n in picture.size])), times
 
 
