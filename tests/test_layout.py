@@ -38,6 +38,7 @@ ARROWS = {
     },  # fmt: skip
     'analysis': {'atomic', 'errors', 'ops', 'backbones', 'datasets', 'deploy', 'engine'},
     'inference': {'atomic', 'errors', 'engine'},
+    'visualization': {'atomic', 'backbones', 'engine', 'errors', 'inference', 'ops'},
     'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.
