@@ -51,6 +51,7 @@ ARROWS = {
         'weights',
     },  # fmt: skip
     'inference': {'atomic', 'errors', 'engine'},
+    'visualization': {'atomic', 'backbones', 'engine', 'errors', 'inference', 'ops'},
     'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.

@@ -59,14 +59,18 @@ class LargeKernelAttention(nn.Module):
         self.gate = one_of('VAN', 'gate', gate, ('multiply', 'add', 'none', 'sigmoid'))
         self.published = self.names == ['conv0', 'conv_spatial', 'conv1'] and gate == 'multiply'
 
+    def gate_map(self, x: Tensor) -> Tensor:
+        """What the convolutions make of the input, and gates it: (N, C, H, W), unbounded."""
+        for name in self.names:
+            x = getattr(self, name)(x)
+        return x
+
     def forward(self, x: Tensor) -> Tensor:
         if self.published:
             convs = (self.conv0, self.conv_spatial, self.conv1)
             parameters = [parameter for conv in convs for parameter in (conv.weight, conv.bias)]
             return large_kernel_attention(x, *parameters, dilation=self.conv_spatial.dilation[0])
-        attention = x
-        for name in self.names:
-            attention = getattr(self, name)(attention)
+        attention = self.gate_map(x)
         if self.gate == 'none':
             return attention
         if self.gate == 'add':

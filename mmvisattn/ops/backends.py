@@ -127,6 +127,19 @@ def _calls_go_to(function: Callable[[Call], object]) -> Iterator[None]:
         _instead = before
 
 
+@contextmanager
+def recording() -> Iterator[list[Call]]:
+    """Note the calls of operators, which are computed as always."""
+    calls: list[Call] = []
+
+    def compute(call: Call) -> Tensor:
+        calls.append(call)
+        return call.chosen().run(*call.args)
+
+    with _calls_go_to(compute):
+        yield calls
+
+
 class Counts(Counter[str]):
     """The multiply-adds of each operator; `logits` is how many numbers went through a softmax."""
 

@@ -1,0 +1,126 @@
+"""Figures as papers print them: what they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from ..atomic import written_whole
+from ..errors import UserError
+
+FORMATS = ('.png', '.pdf', '.svg')
+MAP = 'viridis'  # even in lightness: it prints in grey and serves the colour-blind
+STRENGTH = 0.5  # of a map over the picture
+TEXT = {
+    'font.size': 8,
+    'axes.titlesize': 8,
+    'axes.labelsize': 8,
+    'pdf.fonttype': 42,  # text stays text
+    'svg.fonttype': 'none',
+}
+WIDTH, BAR = 7.0, 0.5  # inches: two columns of a paper, and what a colour bar takes of them
+CROWDED = 4  # panels beside each other, from which on titles are set smaller
+LINE = dict(color='white', linewidth=1.2, path_effects=[withStroke(linewidth=2.4, foreground='k')])
+
+
+def new_figure(
+    rows: int, columns: int, ratio: float, extra: float = 0.4, bars: bool = False
+) -> tuple[Figure, NDArray]:
+    """A figure of equal panels, as wide as a page at most.
+
+    Args:
+        rows: Panels below each other.
+        columns: Panels beside each other.
+        ratio: Height of what a panel shows to its width.
+        extra: Inches that the words above and below all rows take.
+        bars: Whether each panel has a colour bar beside it.
+
+    Returns:
+        The figure, and its axes (rows, columns), without ticks.
+    """
+    beside = BAR * (columns if bars else 1)
+    panel = min(2.4, (WIDTH - beside) / columns)
+    size = (panel * columns + beside, panel * ratio * rows + extra)
+    figure = Figure(figsize=size, layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        for edge in axis.spines.values():
+            edge.set_visible(False)
+    return figure, axes
+
+
+def title(axis: Axes, text: str) -> None:
+    """The words above a panel, smaller where panels are narrow."""
+    crowded = axis.get_gridspec().ncols > CROWDED
+    axis.set_title(text, fontsize=TEXT['font.size'] - 1.5 * crowded)
+
+
+def draw_over(
+    axis: Axes, picture: NDArray[np.uint8], heat: NDArray[np.float32], limits: tuple[float, float]
+) -> None:
+    """A map (H, W) over its picture; where it is NaN the network read nothing: grey, pale."""
+    unseen = np.isnan(heat)
+    grey = picture.mean(2, keepdims=True).repeat(3, 2)
+    axis.imshow(np.where(unseen[..., None], 0.3 * grey + 0.7 * 255, picture).astype(np.uint8))
+    axis.autoscale(False)  # an outline may reach over the edge
+    cover = np.where(unseen, 0.0, STRENGTH)
+    axis.imshow(
+        np.nan_to_num(heat), cmap=MAP, norm=Normalize(*limits), alpha=cover, interpolation='nearest'
+    )
+
+
+def outline(axis: Axes, points: NDArray[np.float64]) -> None:
+    """A closed line through points (N, 2) of the picture; a single point is a cross."""
+    if len(points) == 1:
+        axis.plot(*points.T, marker='+', markersize=9, markeredgewidth=1.4, **LINE)
+    else:
+        axis.plot(*np.concatenate([points, points[:1]]).T, **LINE)
+
+
+def colour_bar(axis: Axes, limits: tuple[float, float], label: str, words: bool = False) -> None:
+    """A bar to the right of a panel, as high as it; with `words` its ends are low and high."""
+    place = axis.inset_axes((1.04, 0, 0.06, 1))
+    mappable = ScalarMappable(Normalize(*limits), MAP)
+    bar = axis.figure.colorbar(mappable, cax=place, label=label)
+    bar.outline.set_visible(False)
+    ends = ('low', 'high') if words else [f'{limit:.2g}' for limit in limits]
+    bar.set_ticks(limits, labels=ends)
+    bar.ax.tick_params(length=2, pad=2)
+
+
+def check_figure_name(path: str | Path) -> None:
+    """Refuse a file that no figure can be written to, before the work.
+
+    Raises:
+        UserError: Another ending, or no such folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(
+            f'{path} is no figure', expected=f'a name that ends with {", ".join(FORMATS)}'
+        )
+    if not path.parent.is_dir():
+        raise UserError(f'no such folder: {path.parent}', do=f'mkdir -p {path.parent}')
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 300) -> None:
+    """Write a figure, whole; the ending of the name says as what.
+
+    Args:
+        figure: The figure.
+        path: The file.
+        dpi: Pixels per inch of a PNG, and of the pictures in a PDF or SVG.
+    """
+    check_figure_name(path)
+    with written_whole(path) as file, rc_context(TEXT):
+        figure.savefig(file, format=Path(path).suffix[1:].lower(), dpi=dpi)
