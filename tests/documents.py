@@ -12,6 +12,8 @@ from pathlib import Path
 
 from conftest import ROOT
 
+from mmvisattn.__main__ import find_tool
+
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 FENCE = re.compile(
     r'(?:^ *<!-- (?P<marker>[^\n]*?) -->\n)?'
@@ -117,8 +119,10 @@ LAUNCHERS = {
 def tool_call(command):
     """The tool of ours that a command starts, with its parser's words; (None, []) otherwise."""
     if command[0].startswith('python') and command[1:2] == ['-m'] and len(command) > 2:
-        module = command[2]
-        return (module, command[3:]) if module.partition('.')[0] == 'mmvisattn' else (None, [])
+        module, *words = command[2:]
+        if module == 'mmvisattn':
+            return tool_by_name(words)
+        return (module, words) if module.partition('.')[0] == 'mmvisattn' else (None, [])
     place = next((i for i, word in enumerate(command) if word.startswith('tools/')), None)
     if place is None:
         return None, []
@@ -128,6 +132,16 @@ def tool_call(command):
         script, taken, handed_on = launched
         return f'tools/{script}', [*(words[i] for i in handed_on), *words[taken:]]
     return tool, words
+
+
+def tool_by_name(words):
+    """The same of `python -m mmvisattn TOOL`; its own options have no parser."""
+    if not words or words[0].startswith('-'):
+        return None, []
+    file = find_tool(words[0]).relative_to(ROOT)
+    if file.parts[0] == 'mmvisattn':
+        return '.'.join(file.with_suffix('').parts), words[1:]
+    return str(file), words[1:]
 
 
 def tools_of(text):

@@ -30,7 +30,7 @@ test compares it with them. `model-index.yml` names the metafiles, for OpenMMLab
 SPEED = """\
 ## Speed and memory of the backbones: {device}
 
-{dtype}, CPU threads: {threads}, pictures of 256 x 256: milliseconds for each picture, and MiB of
+Pictures of 256 x 256, {dtype}, PyTorch's threads: {threads}. Milliseconds for each picture, MiB of
 the tensors that live at once for the whole batch, beside inputs and parameters. Peers, quartiles,
 training and inference of whole models: [performance.md](performance.md). Networks that are missing
 here were not measured.
