@@ -86,15 +86,15 @@ def run(file: Path, arguments: list[str]) -> None:
 
 def _listing() -> list[str]:
     """What each tool does, under the name of its folder; those of tools/ itself first."""
+    found = tools()
     lines, folder = [], None
-    for name, file in sorted(tools().items(), key=lambda item: (_folder(item[1]), item[0])):
+    width = max(map(len, found)) + 4
+    for name, file in sorted(found.items(), key=lambda item: (_folder(item[1]), item[0])):
         if _folder(file) != folder:
             folder = _folder(file)
             lines += ['', f'{folder}:']
-        margin = ' ' * 20
-        lines += wrap(
-            summary_of(file), 96, initial_indent=f'  {name:<18}', subsequent_indent=margin
-        )
+        head = f'  {name}'.ljust(width)
+        lines += wrap(summary_of(file), 100, initial_indent=head, subsequent_indent=' ' * width)
     return lines[1:]
 
 
