@@ -51,6 +51,7 @@ ARROWS = {
         'weights',
     },  # fmt: skip
     'inference': {'atomic', 'errors', 'engine'},
+    'app': {'errors', 'inference', 'visualization'},
     'visualization': {'atomic', 'backbones', 'engine', 'errors', 'inference', 'ops'},
     'timm': {'errors', 'backbones', 'weights'},
 }

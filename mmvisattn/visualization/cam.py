@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError, did_you_mean
 from ..inference import Inferencer
-from .figure import TEXT, colour_bar, draw_over, new_figure, outline, title
+from .figure import TEXT, colour_bar, draw_over, new_figure, outline, over, title
 from .layers import as_map, find_layer, stage_ends
 from .targets import Scored, Target, choose_targets
 from .view import View
@@ -91,7 +91,7 @@ def draw_cam(
         UserError: A class, layer or method that there is not.
     """
     _method(method)
-    layers = list(layers) or [f'stage{len(stage_ends(network.model))}']
+    layers = list(layers) or [_last_stage(network)]
     for layer in layers:
         find_layer(network.model, layer)
     targets = choose_targets(network, view, classes, count)
@@ -113,6 +113,29 @@ def draw_cam(
                     outline(axis, points)
             colour_bar(row[-1], (0, 1), METHODS[method][1], words=True)
     return figure
+
+
+def paint_cam(
+    network: Inferencer, picture: NDArray[np.uint8], name: str | None = None
+) -> tuple[NDArray[np.uint8], str]:
+    """The map of one class over its picture, as large as it, and what the network says of it.
+
+    Args:
+        network: The network.
+        picture: (H, W, 3), RGB.
+        name: The class; None: the one that the network finds most.
+
+    Raises:
+        UserError: The network does not find the class, or nothing; or no grad-cam package.
+    """
+    view = View.of(network, picture)
+    (target,) = choose_targets(network, view, [] if name is None else [name])
+    heat = view.on_picture(activation_map(network, view, target, _last_stage(network)), True)
+    return over(picture, heat, (0, 1)), f'{target.name}: {target.said}'
+
+
+def _last_stage(network: Inferencer) -> str:
+    return f'stage{len(stage_ends(network.model))}'
 
 
 def _method(name: str) -> type:

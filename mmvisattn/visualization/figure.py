@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -65,18 +65,23 @@ def title(axis: Axes, text: str) -> None:
     axis.set_title(text, fontsize=TEXT['font.size'] - 1.5 * crowded)
 
 
+def over(
+    picture: NDArray[np.uint8], heat: NDArray[np.float32], limits: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """A map (H, W) over its picture (H, W, 3); where it is NaN, nothing was read: grey, pale."""
+    grey = picture.mean(2, keepdims=True)
+    colours = 255 * colormaps[MAP](Normalize(*limits)(np.nan_to_num(heat)))[..., :3]
+    covered = (1 - STRENGTH) * picture + STRENGTH * colours
+    unseen = np.isnan(heat)[..., None]
+    return np.where(unseen, 0.3 * grey + 0.7 * 255, covered).round().astype(np.uint8)
+
+
 def draw_over(
     axis: Axes, picture: NDArray[np.uint8], heat: NDArray[np.float32], limits: tuple[float, float]
 ) -> None:
-    """A map (H, W) over its picture; where it is NaN the network read nothing: grey, pale."""
-    unseen = np.isnan(heat)
-    grey = picture.mean(2, keepdims=True).repeat(3, 2)
-    axis.imshow(np.where(unseen[..., None], 0.3 * grey + 0.7 * 255, picture).astype(np.uint8))
+    """Show a map over its picture; see `over`."""
+    axis.imshow(over(picture, heat, limits))
     axis.autoscale(False)  # an outline may reach over the edge
-    cover = np.where(unseen, 0.0, STRENGTH)
-    axis.imshow(
-        np.nan_to_num(heat), cmap=MAP, norm=Normalize(*limits), alpha=cover, interpolation='nearest'
-    )
 
 
 def outline(axis: Axes, points: NDArray[np.float64]) -> None:
