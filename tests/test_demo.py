@@ -139,10 +139,10 @@ def test_results_are_drawn_beside_the_truth(task, tmp_path):
     make_data(layout, tmp_path / 'data', num_train=1, num_val=10)
     classes = load_config(ROOT / config).get('classes')
     as_results(task, tmp_path / 'data', tmp_path / 'out', classes)
-    task = read_pictures(load_config(ROOT / config, options), tmp_path / 'out')
-    assert len(task.paths) == 10
-    for path in task.paths[::3]:
-        picture, truth, predicted = np.array(task.row(path), int)
+    pictures = read_pictures(load_config(ROOT / config, options), tmp_path / 'out')
+    assert len(pictures.paths) == 10
+    for path in pictures.paths[::3]:
+        picture, truth, predicted = np.array(pictures.row(path), int)
         if task in ('segmentation', 'panoptic', 'pose'):
             assert np.array_equal(truth, predicted)
         else:
