@@ -40,6 +40,7 @@ ARROWS = {
         'weights',
     },  # fmt: skip
     'analysis': {
+        '__version__',
         'atomic',
         'errors',
         'ops',
@@ -47,6 +48,7 @@ ARROWS = {
         'datasets',
         'deploy',
         'engine',
+        'inference',
         'places',
         'weights',
     },  # fmt: skip

@@ -1,1 +1,1 @@
-"""What networks cost, and how that compares with what their papers report."""
+"""What networks cost beside what papers report; where runs succeed and fail."""

@@ -76,8 +76,7 @@ def read_seeds(folders: Iterable[str | Path], task: str = 'train') -> list[SeedR
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UserError(f'no folder {folder}')
-        below = sorted((p for p in folder.iterdir() if p.is_dir()), key=_in_order)
-        work_dirs += [folder] if not below or any(map(_is_log_dir, below)) else below
+        work_dirs += work_dirs_in(folder)
     runs = [_read_run(work_dir, task) for work_dir in work_dirs]
     if not any(run.metrics or run.problem != NEVER_RAN for run in runs):
         raise UserError(
@@ -86,6 +85,12 @@ def read_seeds(folders: Iterable[str | Path], task: str = 'train') -> list[SeedR
         )
     _require_one_length(runs)
     return runs
+
+
+def work_dirs_in(folder: Path) -> list[Path]:
+    """The folder itself if it is a work dir; else those in it, seed_10 after seed_9."""
+    below = sorted((p for p in folder.iterdir() if p.is_dir()), key=_in_order)
+    return [folder] if not below or any(map(is_log_dir, below)) else below
 
 
 def summarize(runs: Iterable[SeedRun]) -> dict[str, Spread]:
@@ -146,7 +151,7 @@ def _read_run(work_dir: Path, task: str) -> SeedRun:
         if task == 'train':
             run.metrics, run.step = _logged(work_dir)
     if not run.metrics and run.problem is None:
-        ran = any(map(_is_log_dir, work_dir.iterdir()))
+        ran = any(map(is_log_dir, work_dir.iterdir()))
         run.problem = NOTHING_FOUND[task] if ran else NEVER_RAN
     return run
 
@@ -187,7 +192,8 @@ def _require_one_length(runs: list[SeedRun]) -> None:
             run.problem = f'its last validation is of step {run.step}, that of others of {last}'
 
 
-def _is_log_dir(folder: Path) -> bool:
+def is_log_dir(folder: Path) -> bool:
+    """Whether a run logged into a folder."""
     return (folder / NAME).is_file() or (folder / SCALARS).is_file()
 
 

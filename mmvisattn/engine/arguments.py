@@ -8,6 +8,7 @@ import os
 from mmengine.config import DictAction
 
 from ..processes.launch import LAUNCHERS
+from .tracking import LIBRARIES
 
 
 class Options(DictAction):
@@ -176,6 +177,14 @@ def _parser(description: str) -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='change the config: data_root=DIR classes=a,b max_iters=N or any dotted.key=value; '
         'lists as key="[a,b]", tuples in lists as key="[(a,b),(c,d)]"',
+    )
+    parser.add_argument(
+        '--track',
+        nargs='+',
+        choices=LIBRARIES,
+        default=[],
+        metavar='TRACKER',
+        help=f'show the run in {", ".join(LIBRARIES)} (several may be given), too',
     )
     parser.add_argument(
         '--launcher', choices=LAUNCHERS, default='none', help='what started the processes'

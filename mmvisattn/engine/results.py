@@ -64,7 +64,7 @@ def write_predictions(cfg: Config, folder: str) -> None:
     """
     if Path(folder).exists() and not Path(folder).is_dir():
         raise UserError(f'--out {folder} is a file', expected='a folder')
-    formats = [_format_of(metric, cfg) for metric in _metrics(cfg)]
+    formats = [FORMATS.get(_format_of(metric, cfg)) for metric in _metrics(cfg)]
     if not any(formats):
         raise UserError(
             '--out: no metric of this config can write predictions',
@@ -110,8 +110,24 @@ def evaluate_results(cfg: Config, folder: str) -> dict[str, float]:
     Raises:
         UserError: A metric does not write its predictions, or some of them are missing.
     """
-    formats = [_format_of(metric, cfg) for metric in _metrics(cfg)]
-    if not formats or None in formats:
+    metrics, loader = read_results(cfg, folder)
+    evaluator = Evaluator([metric for _, metric in metrics])
+    evaluator.dataset_meta = loader.dataset.metainfo
+    with explained(folder):
+        return evaluator.evaluate(len(loader.dataset))
+
+
+def read_results(cfg: Config, folder: str) -> tuple[list[tuple[str, BaseMetric]], DataLoader]:
+    """The metrics of a config with the predictions of a folder in them, before they are computed.
+
+    Returns:
+        (its name in `FORMATS`, metric) for each, and the loader of the test data.
+
+    Raises:
+        UserError: A metric does not write its predictions, or some of them are missing.
+    """
+    names = [_format_of(metric, cfg) for metric in _metrics(cfg)]
+    if not names or None in names:
         raise UserError(
             'a metric of this config cannot be computed from files',
             expected=', '.join(FORMATS),
@@ -121,15 +137,18 @@ def evaluate_results(cfg: Config, folder: str) -> dict[str, float]:
         raise UserError(f'no folder {folder}', do='tools/test.py CONFIG CHECKPOINT --out FOLDER')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     loader = Runner.build_dataloader(cfg.test_dataloader)
+    with explained(folder):
+        return [
+            (name, FORMATS[name].read(metric, Path(folder), loader))
+            for name, metric in zip(names, _metrics(cfg), strict=True)
+        ], loader
+
+
+@contextmanager
+def explained(folder: str) -> Iterator[None]:
+    """Say of which folder the files are that a library cannot compute with."""
     try:
-        evaluator = Evaluator(
-            [
-                form.read(metric, Path(folder), loader)
-                for metric, form in zip(_metrics(cfg), formats, strict=True)
-            ]
-        )
-        evaluator.dataset_meta = loader.dataset.metainfo
-        return evaluator.evaluate(len(loader.dataset))
+        yield
     except UserError:
         raise
     except Exception as error:  # what the metrics do with files that tests have not written
@@ -217,10 +236,16 @@ def _read_label_maps(config: dict, folder: Path, loader: DataLoader) -> BaseMetr
     names = [f'{Path(info["img_path"]).stem}.png' for info in infos]
     _require(folder, names, [path.name for path in folder.iterdir() if path.is_file()], 'PNG')
     metric.dataset_meta = loader.dataset.metainfo
+    for sample in samples_with_label_maps(folder, loader):
+        metric.process(None, [sample])
+    return metric
+
+
+def samples_with_label_maps(folder: Path, loader: DataLoader) -> Iterator[dict]:
+    """The samples of the test data, `gt_sem_seg` and `pred_sem_seg` in them (1, H, W)."""
     for batch in loader:
         for sample in batch['data_samples']:
-            metric.process(None, [_with_label_map(sample.to_dict(), folder)])
-    return metric
+            yield _with_label_map(sample.to_dict(), folder)
 
 
 def _with_label_map(sample: dict, folder: Path) -> dict:
@@ -284,12 +309,13 @@ def _metrics(cfg: Config) -> list[dict]:
     return list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]
 
 
-def _format_of(metric: dict, cfg: Config) -> Format | None:
+def _format_of(metric: dict, cfg: Config) -> str | None:
+    """The name in `FORMATS` of what a metric writes."""
     scope = metric.get('_scope_', cfg.get('default_scope', 'mmengine'))
     with METRICS.switch_scope_and_registry(scope) as metrics:
         cls = metrics.get(metric['type'])
     names = (f'{b.__module__.partition(".")[0]}.{b.__name__}' for b in getattr(cls, '__mro__', ()))
-    return next((FORMATS[name] for name in names if name in FORMATS), None)
+    return next((name for name in names if name in FORMATS), None)
 
 
 def _partial(folder: str | Path) -> Path:

@@ -27,6 +27,7 @@ from .runner import Runner
 from .skipped import allowed_share
 from .spelling import is_ours
 from .switches import apply_switches, is_ema
+from .tracking import TrackTestHook, use_trackers
 from .tta import use_tta
 
 TRAINING_DATA = ('train_dataloader', 'val_dataloader')
@@ -94,6 +95,8 @@ def test(args: argparse.Namespace) -> None:
         cfg.visualizer.save_dir = args.show_dir
     if args.out:
         write_predictions(cfg, args.out)
+    if args.track:
+        use_trackers(cfg, args.track)
     cfg.compile = args.compile and (cfg.get('compile') or True)
     prepare_compilation(cfg)
     notes = [use_tta(cfg)] if args.tta else []
@@ -103,6 +106,8 @@ def test(args: argparse.Namespace) -> None:
     _join(cfg)
     runner = _runner(cfg, notes)
     runner.folds = args.deploy
+    if args.track:
+        runner.register_hook(TrackTestHook(args.track))
     with complete_or_absent(args.out), recording(runner, TEST_DATA):
         runner.test()
 

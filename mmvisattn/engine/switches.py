@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from ..errors import UserError
 from .compiling import prepare_compilation
 from .spelling import arguments_of
+from .tracking import use_trackers
 
 
 def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
@@ -35,6 +36,8 @@ def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.track:
+        use_trackers(cfg, args.track)
     _use_fused_optimizer(cfg)
     cfg.compile = cfg.get('compile') or args.compile
     prepare_compilation(cfg)

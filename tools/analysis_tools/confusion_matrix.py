@@ -1,0 +1,35 @@
+#!/usr/bin/env python
+"""Draw what was taken for what: pixels, objects or pictures by their classes.
+
+python tools/test.py CONFIG CHECKPOINT --out RESULTS
+python tools/analysis_tools/confusion_matrix.py CONFIG RESULTS confusion.png
+
+Objects are matched by their overlap (IoU 0.5, score 0.3); what matches
+nothing stands in the row or column "background".
+"""
+
+import argparse
+
+from mmvisattn.analysis.figures import draw_confusion, save_png
+from mmvisattn.analysis.predicted import read_predicted
+from mmvisattn.engine.arguments import Options
+from mmvisattn.engine.config import load_config
+from mmvisattn.errors import reported
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='the config that was tested')
+    parser.add_argument('results', help='folder of predictions (tools/test.py --out)')
+    parser.add_argument('png', help='the file to write')
+    parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE')
+    args = parser.parse_args()
+    with reported():
+        confusion = read_predicted(
+            load_config(args.config, args.cfg_options), args.results
+        ).confusion()
+        save_png(draw_confusion(confusion), args.png)
+        print(
+            f'{args.png}: {len(confusion.true)} classes, {confusion.counts.sum()} {confusion.unit}'
+        )
