@@ -36,7 +36,25 @@ ARROWS = {
         'survival',
         'weights',
     },  # fmt: skip
-    'analysis': {'atomic', 'errors', 'ops', 'backbones', 'datasets', 'deploy', 'engine'},
+    'exporting': {
+        '__version__',
+        'atomic',
+        'errors',
+        'backbones',
+        'deploy',
+        'engine',
+        'weights',
+    },
+    'analysis': {
+        'atomic',
+        'errors',
+        'ops',
+        'backbones',
+        'datasets',
+        'deploy',
+        'engine',
+        'exporting',
+    },
     'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.
