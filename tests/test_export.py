@@ -1,23 +1,14 @@
 """Exported files: every network and task equals PyTorch, at any size."""
 
-import json
-import subprocess
-
-import numpy as np
 import pytest
 import torch
-from conftest import DEMO_CONFIG, ROOT, run_tool
+from conftest import ROOT
 from mmengine.registry import MODELS, init_default_scope
 from small_configs import layout_of, small_config, small_data
 
 from mmvisattn.deploy import fuse_for_inference
 from mmvisattn.engine.config import load_config
-from mmvisattn.errors import UserError
-from mmvisattn.exporting import export as module
-from mmvisattn.exporting import export_model
-from mmvisattn.exporting.boxes import best_boxes
-from mmvisattn.exporting.export import TOLERANCE, UnequalError, write_graph
-from mmvisattn.exporting.parts import AnySizePool, for_any_size
+from mmvisattn.exporting.export import TOLERANCE, write_graph
 from mmvisattn.exporting.runtime import runner_of
 from mmvisattn.exporting.tasks import network_of
 
