@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..tensors import as_products_take
-from .strips import BLOCK, Axis, biases
+from .strips import BLOCK, Axis, position_biases
 
 
 def local_attention(
@@ -33,7 +33,7 @@ def local_attention(
         for length in (height, width)
     )
     queries = _windows(query, rows.without_halo(), columns.without_halo(), num_heads)
-    of_rows, of_columns = biases(queries.flatten(3, 4), *embeddings, rows, columns, scale)
+    of_rows, of_columns = position_biases(queries.flatten(3, 4), *embeddings, rows, columns, scale)
     logits = of_rows[..., :, None] + of_columns[..., None, :]  # (N, heads, J, I * y, x, a, b)
     logits = logits.unflatten(3, (-1, BLOCK)).flatten(6).flatten(4, 5)
     if key is not None:

@@ -58,7 +58,7 @@ def local_attention(
     queries = _bands(query, rows.without_halo(), columns.without_halo(), num_heads)
     keys = None if key is None else _bands(key, rows, columns, num_heads)
     values = _bands(value, rows, columns, num_heads)
-    biases = biases(queries, *embeddings, rows, columns, scale)
+    biases = position_biases(queries, *embeddings, rows, columns, scale)
     tensors = queries, keys, values, *biases
     attend = _Attention.apply if needs_gradient(*tensors) else _attend
     out = attend(*tensors, rows, scale)  # (N, heads, J, I * y, x, dv)
@@ -174,7 +174,7 @@ class _Bands(torch.autograd.Function):
         return inner.contiguous(memory_format=ctx.layout), None, None, None
 
 
-def biases(
+def position_biases(
     queries: Tensor,
     row_embedding: Tensor | None,
     column_embedding: Tensor | None,
