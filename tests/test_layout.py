@@ -39,6 +39,15 @@ ARROWS = {
         'survival',
         'weights',
     },  # fmt: skip
+    'exporting': {
+        '__version__',
+        'atomic',
+        'errors',
+        'backbones',
+        'deploy',
+        'engine',
+        'weights',
+    },
     'analysis': {
         '__version__',
         'atomic',
@@ -48,13 +57,14 @@ ARROWS = {
         'datasets',
         'deploy',
         'engine',
+        'exporting',
         'inference',
         'places',
         'weights',
-    },  # fmt: skip
+    },
     'inference': {'atomic', 'errors', 'engine'},
-    'app': {'errors', 'inference', 'visualization'},
     'visualization': {'atomic', 'backbones', 'engine', 'errors', 'inference', 'ops'},
+    'app': {'errors', 'inference', 'visualization'},
     'timm': {'errors', 'backbones', 'weights'},
 }
 # The package meets the toolboxes in configs; only the doctor looks at them.

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from ..errors import UserError
 from ..layers import DepthwiseConv2d, LayerNorm2d, PointwiseConv2d, init_convolution
 from ..ops import relative_attention
-from ..ops.tensors import memory_format, without_autocast
+from ..ops.tensors import exporting, memory_format, records_steps, without_autocast
 from ..registry import MODELS
 from .base import BaseBackbone, drop_path_rates, one_of, resolve_arch
 
@@ -138,7 +138,7 @@ class RelativePosition(nn.Module):
 
     def table(self, size: tuple[int, int]) -> Tensor:
         """The table for maps of `size`."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if self.training or torch.is_grad_enabled() or records_steps() or exporting():
             return self._resized(size)
         state = [(p.data_ptr(), p.is_inference() or p._version) for p in self.parameters()]
         if self._kept.get('state') != state:
@@ -161,7 +161,8 @@ class RelativePosition(nn.Module):
             next(self.parameters()).device.type
         ):  # what is kept serves any precision
             table = self.learnt_table()
-            if size == self.learnt_size:
+            # In a graph of any size resizing to the learnt one is the identity.
+            if not exporting() and size == self.learnt_size:
                 return table
             shape = [2 * n - 1 for n in size]
             return F.interpolate(table[None], shape, mode='bilinear', align_corners=False)[0]
@@ -228,7 +229,11 @@ class Attention(nn.Module):
         table = None if self.rel_pos is None else self.rel_pos.table(size)
         x = relative_attention(query, key, value, table, size=size, position=self.relative_position)
         # (N, heads, H W, d) to (N, C, H W), in memory as the map was
-        x = x.transpose(1, 2).flatten(2).mT if channels_last else x.mT.flatten(1, 2)
+        x = (
+            x.transpose(1, 2).flatten(2).transpose(1, 2)
+            if channels_last
+            else x.transpose(2, 3).flatten(1, 2)
+        )
         return self.proj(x.unflatten(2, size))
 
 

@@ -24,6 +24,7 @@ from ..errors import UserError
 from ..layers import LayerNorm2d
 from ..ops import cycle_fc, cycle_mixing, cycle_offsets
 from ..ops.pointwise import pixel_linear
+from ..ops.tensors import exporting
 from ..registry import MODELS
 from .base import BaseBackbone, drop_path_rates, length_of, one_of, resolve_arch
 
@@ -136,9 +137,11 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        if self.overlapping:  # padding by 2 drops a last row of fewer than 3 pixels
-            missing = [(-(-n // 4) - 1) * 4 + 7 - 4 - n for n in (width, height)]
-            x = F.pad(x, (0, max(0, missing[0]), 0, max(0, missing[1])))
+        if self.overlapping and exporting():
+            x = F.pad(x, (0, 2, 0, 2))  # as many windows at any size; the others lie beyond
+        elif self.overlapping:  # padding by 2 drops a last row of fewer than 3 pixels
+            missing = [max(0, (-(-n // 4) - 1) * 4 + 7 - 4 - n) for n in (width, height)]
+            x = F.pad(x, (0, missing[0], 0, missing[1]))
         else:
             x = F.pad(x, (0, -width % 4, 0, -height % 4))
         # From here on channels lie last, as the blocks read them.

@@ -303,12 +303,14 @@ class BlockAttention(nn.Module):
 
     def _outside(self, x: Tensor, height: int, width: int) -> Tensor:
         """-inf where a key was filled up beside the picture: (N * blocks, 1, 1, 16)."""
-        inside = x.new_ones(1, 1, height, width)
-        missing = (0, x.shape[3] - width, 0, x.shape[2] - height)
-        inside = F.pad(inside, missing).expand(x.shape[0], 1, -1, -1)
-        blocks = inside.unflatten(3, (-1, self.SIZE)).unflatten(2, (-1, self.SIZE))
-        blocks = blocks.permute(0, 2, 4, 1, 3, 5).flatten(0, 2).flatten(1)  # (N * blocks, 16)
-        return torch.zeros_like(blocks).masked_fill(blocks == 0, -math.inf)[:, None, None]
+        rows, columns = (
+            torch.arange(filled, device=x.device) >= length
+            for filled, length in zip(x.shape[2:], (height, width), strict=True)
+        )
+        hidden = (rows[:, None] | columns).unflatten(1, (-1, self.SIZE))
+        hidden = hidden.unflatten(0, (-1, self.SIZE)).transpose(1, 2).flatten(2).flatten(0, 1)
+        hidden = hidden.repeat(x.shape[0], 1)[:, None, None]
+        return x.new_zeros(()).expand(hidden.shape).masked_fill(hidden, -math.inf)
 
 
 @MODELS.register_module()

@@ -19,8 +19,9 @@ writes one of them:
 python tools/analysis_tools/benchmark.py op --json docs/performance/NAME_op.json
 ```
 
-and so do `backbone`, `train`, `infer`, `data` and `eval`; `--device cuda --dtype bf16` on a GPU.
-`make bench` runs a short version of all on one core, and writes into `work_dirs/bench`.
+and so do `backbone`, `train`, `infer`, `data`, `eval` and `export`;
+`--device cuda --dtype bf16` on a GPU. `make bench` runs a short version of all on one core, and
+writes into `work_dirs/bench`.
 
 Peers take turns in one process, after a warm-up. A time is the median of the turns, beside their
 quartiles. `x` is how many times as fast as the first of its table a peer is: the median, lowest and
@@ -41,6 +42,7 @@ TITLES = dict(
     infer='Inference',
     data='Loading data',
     eval='Evaluation',
+    export='Exported files',
 )
 
 

@@ -14,7 +14,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from ...errors import UserError
-from . import backbones, evaluation, operators, tasks
+from . import backbones, evaluation, exports, operators, tasks
 from .data import report as report_data
 from .machine import name_of, versions
 from .measure import Bench
@@ -27,6 +27,7 @@ SUITES: dict[str, Callable[[Bench], Report]] = dict(
     infer=partial(tasks.report, training=False),
     data=report_data,
     eval=evaluation.report,
+    export=exports.report,
 )
 
 

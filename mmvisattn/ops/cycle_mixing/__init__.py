@@ -7,7 +7,7 @@ from torch import Tensor
 from ...errors import UserError
 from ..backends import Backend, Call, dispatch, precisely
 from ..cycle_fc.offsets import period_offsets
-from ..tensors import expect_shape
+from ..tensors import expect_shape, exporting
 from .branches import cycle_mixing as by_branches
 from .folded import cycle_mixing as by_folding
 from .folded import why_not as why_not_fold
@@ -104,6 +104,8 @@ def cycle_mixing(
         )
     for step_size in step_sizes:
         period_offsets(step_size, order)  # raises for what does not exist
+    if backend is None and exporting():
+        backend = 'branches'  # whose weights are constants, whatever the size
     return dispatch(
         Call(
             'cycle_mixing',

@@ -13,4 +13,4 @@ def branch_weights(
     logits = F.linear(F.gelu(F.linear(mean, fc1_weight, fc1_bias)), fc2_weight, fc2_bias)
     weights = logits.unflatten(1, (-1, 3)).softmax(-1)
     # Side by side in memory: a product with every third number takes several times as long.
-    return weights.movedim(-1, 0).contiguous()
+    return weights.permute(2, 0, 1).contiguous()

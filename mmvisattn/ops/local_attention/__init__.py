@@ -7,8 +7,9 @@ from torch import Tensor
 from ...errors import UserError
 from .. import kernels
 from ..backends import Backend, Call, dispatch, precisely
-from ..tensors import expect_shape
+from ..tensors import expect_shape, exporting
 from . import squares
+from .blocks import local_attention as by_blocks
 from .naive import local_attention as defined
 from .strips import local_attention as by_strips
 
@@ -22,6 +23,7 @@ BACKENDS = (
         kernels.BY_REQUEST,
     ),
     Backend('native', squares.local_attention, squares.why_not),
+    Backend('blocks', by_blocks, by_request=True),
     Backend('strips', by_strips),
     Backend('naive', precisely(defined), by_request=True),
 )
@@ -98,6 +100,8 @@ def local_attention(
             expected='a key, embeddings, or both',
             got='neither',
         )
+    if backend is None and exporting():
+        backend = 'blocks'
     contents = kernel_size**2 * (c if key is not None else 0)
     positions = kernel_size * c if row_embedding is not None else 0
     return dispatch(

@@ -54,11 +54,11 @@ def local_attention(
     )
     height, width = query.shape[2:]
     block = BLOCK if query.is_cpu else GPU_BLOCK
-    rows, columns = (_Axis.cut(length, kernel_size, block) for length in (height, width))
+    rows, columns = (Axis.cut(length, kernel_size, block) for length in (height, width))
     queries = _bands(query, rows.without_halo(), columns.without_halo(), num_heads)
     keys = None if key is None else _bands(key, rows, columns, num_heads)
     values = _bands(value, rows, columns, num_heads)
-    biases = _biases(queries, *embeddings, rows, columns, scale)
+    biases = position_biases(queries, *embeddings, rows, columns, scale)
     tensors = queries, keys, values, *biases
     attend = _Attention.apply if needs_gradient(*tensors) else _attend
     out = attend(*tensors, rows, scale)  # (N, heads, J, I * y, x, dv)
@@ -67,7 +67,7 @@ def local_attention(
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """Rows or columns of a map, cut into blocks of queries, each with its window of keys.
 
     Args:
@@ -83,7 +83,7 @@ class _Axis:
     blocks: int
 
     @classmethod
-    def cut(cls, length: int, kernel_size: int, block: int) -> _Axis:
+    def cut(cls, length: int, kernel_size: int, block: int) -> Axis:
         """Cut `length` into blocks of one size, as few as a side of at most `block` allows."""
         blocks = _ceil_div(length, block)
         radius = min(kernel_size // 2, length - 1)  # nothing lies farther away
@@ -99,9 +99,14 @@ class _Axis:
         """What a map lacks before and after to hold every window."""
         return self.radius, self.radius + self.block * self.blocks - self.length
 
-    def without_halo(self) -> _Axis:
+    def without_halo(self) -> Axis:
         """The same blocks with themselves as windows."""
-        return _Axis(self.length, 0, self.block, self.blocks)
+        return Axis(self.length, 0, self.block, self.blocks)
+
+    def places(self, device: torch.device) -> Tensor:
+        """Where the keys of each window lie in a padded map: (blocks, window)."""
+        start = self.block * torch.arange(self.blocks, device=device)
+        return start[:, None] + torch.arange(self.window, device=device)
 
     def steps(self, device: torch.device) -> Tensor:
         """From each query of a block to each key of its window (block, window), 0 to 2 radius.
@@ -135,13 +140,13 @@ def _ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _bands(x: Tensor, rows: _Axis, columns: _Axis, num_heads: int) -> Tensor:
+def _bands(x: Tensor, rows: Axis, columns: Axis, num_heads: int) -> Tensor:
     """Cut a map (N, C, H, W) into J bands (N, heads, J, rows, columns, d) with their halos."""
     cut = _Bands.apply if needs_gradient(x) else _cut_into_bands
     return cut(x, rows, columns, num_heads)
 
 
-def _cut_into_bands(x: Tensor, rows: _Axis, columns: _Axis, num_heads: int) -> Tensor:
+def _cut_into_bands(x: Tensor, rows: Axis, columns: Axis, num_heads: int) -> Tensor:
     padded = F.pad(x, (*columns.padding, *rows.padding)).unflatten(1, (num_heads, -1))
     bands = padded.unfold(4, columns.window, columns.block)  # (N, heads, d, rows, J, columns)
     return bands.permute(0, 1, 4, 3, 5, 2).contiguous()
@@ -169,12 +174,12 @@ class _Bands(torch.autograd.Function):
         return inner.contiguous(memory_format=ctx.layout), None, None, None
 
 
-def _biases(
+def position_biases(
     queries: Tensor,
     row_embedding: Tensor | None,
     column_embedding: Tensor | None,
-    rows: _Axis,
-    columns: _Axis,
+    rows: Axis,
+    columns: Axis,
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """What each query adds to the logits of the rows and of the columns of its window.
@@ -214,10 +219,10 @@ class _Strip:
 
     pictures: slice
     blocks: range
-    rows: _Axis
+    rows: Axis
 
     @classmethod
-    def cut(cls, queries: Tensor, columns: int, rows: _Axis) -> Iterator[_Strip]:
+    def cut(cls, queries: Tensor, columns: int, rows: Axis) -> Iterator[_Strip]:
         """Cut bands of queries, whose windows have so many columns, into strips."""
         n, heads, bands, _, x, _ = queries.shape
         left = STRIP_ELEMENTS * (1 if queries.is_cpu and not records_steps() else LARGE)
@@ -263,7 +268,7 @@ def _attend(
     values: Tensor,
     row_bias: Tensor,
     column_bias: Tensor,
-    rows: _Axis,
+    rows: Axis,
     scale: float,
 ) -> Tensor:
     """Attend in bands; the result is (N, heads, J, I * y, x, dv)."""
@@ -313,7 +318,7 @@ def _gradients(
     row_bias: Tensor,
     column_bias: Tensor,
     out: Tensor,
-    rows: _Axis,
+    rows: Axis,
     scale: float,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of the first five arguments of `_attend`, by that of its result.

@@ -7,9 +7,10 @@ from torch import Tensor
 from ...errors import UserError, did_you_mean
 from .. import kernels
 from ..backends import Backend, Call, dispatch, precisely
-from ..tensors import expect_shape
+from ..tensors import expect_shape, exporting
 from .chunks import relative_attention as by_chunks
 from .naive import relative_attention as defined
+from .whole import relative_attention as as_a_whole
 
 __all__ = ['relative_attention']
 
@@ -20,6 +21,7 @@ BACKENDS = (
         kernels.why_not_relative_attention,
         kernels.BY_REQUEST,
     ),
+    Backend('whole', as_a_whole, by_request=True),
     Backend('chunks', by_chunks),
     Backend('naive', precisely(defined), by_request=True),
 )
@@ -79,6 +81,8 @@ def relative_attention(
             got=position,
             do=did_you_mean(position, list(POSITIONS)),
         )
+    if backend is None and exporting():
+        backend = 'whole'
     channels_out = value.shape[3]
     biased = channels_out if bias_table is not None and position == 'post_softmax' else 0
     return dispatch(

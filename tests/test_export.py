@@ -1,0 +1,241 @@
+"""Exported files: every network and task equals PyTorch, at any size."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import DEMO_CONFIG, ROOT, run_tool
+from mmengine.registry import MODELS, init_default_scope
+from small_configs import layout_of, small_config, small_data
+
+from mmvisattn.deploy import fuse_for_inference
+from mmvisattn.engine.config import load_config
+from mmvisattn.engine.runner import Runner
+from mmvisattn.errors import UserError
+from mmvisattn.exporting import evaluate_file, export_model, quantize_file
+from mmvisattn.exporting import export as module
+from mmvisattn.exporting.boxes import best_boxes
+from mmvisattn.exporting.export import TOLERANCE, UnequalError, write_graph
+from mmvisattn.exporting.parts import AnySizePool, for_any_size
+from mmvisattn.exporting.runtime import runner_of
+from mmvisattn.exporting.tasks import network_of
+
+onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+NETWORKS = ('van_b0', 'coatnet_0', 'cyclemlp_b1', 'sasa_r26')
+TASKS = {
+    'upernet_{}_ade20k': 'segmentation',
+    'fpn_{}_ade20k': 'segmentation',
+    'simple_baseline_256x192_{}_coco': 'pose',
+    'classifier_{}_imagenet': 'classification',
+    'retinanet_{}_coco': 'detection',
+    'atss_{}_coco': 'detection',
+    'gfl_{}_coco': 'detection',
+}
+SIZES = ((1, 96, 64), (2, 133, 93), (1, 75, 150))  # one that strides divide, two odd ones
+EVEN = ((1, 192, 224), (2, 256, 192), (1, 224, 320))  # what torch.export takes
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """A few pictures of every layout."""
+    return small_data(tmp_path_factory.mktemp('data'), 2)
+
+
+def network(name, data, folder, **options):
+    """A small one with random weights and statistics, folded, with what surrounds it."""
+    path = ROOT / 'configs' / f'{name}.py'
+    layout = layout_of(name)
+    cfg = load_config(small_config(path, layout, data[layout], folder))
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).eval()
+    for part in model.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.normal_(std=0.1)
+            part.running_var.uniform_(0.5, 2.0)
+    return network_of(fuse_for_inference(model), cfg, **options)
+
+
+def pictures(sizes, seed=0):
+    """Noise in two sizes of grain, RGB."""
+    generator = torch.Generator().manual_seed(seed)
+    for n, height, width in sizes:
+        grain = torch.rand(n, 3, 7, 9, generator=generator)
+        smooth = torch.nn.functional.interpolate(grain, (height, width), mode='bilinear')
+        noise = torch.rand(n, 3, height, width, generator=generator)
+        yield (200 * smooth + 55 * noise).byte().permute(0, 2, 3, 1).contiguous()
+
+
+def assert_equal(net, format, sizes):
+    """A file computes what PyTorch computes, within 1e-4 of the largest magnitude."""
+    run = runner_of(format, write_graph(net, format, {'task': net.task}))
+    for batch in pictures(sizes):
+        outputs = run(batch)
+        assert [len(x) for x in outputs] == [len(batch)] * len(net.outputs)
+        with torch.no_grad():
+            assert net.difference(batch, outputs) <= TOLERANCE, tuple(batch.shape)
+    return outputs
+
+
+QUICK = {('upernet_{}_ade20k', n) for n in NETWORKS} | {
+    (task, 'van_b0') for task in ('simple_baseline_256x192_{}_coco', 'gfl_{}_coco')
+}
+
+
+@pytest.mark.parametrize(
+    ('config', 'name'),
+    [
+        pytest.param(c, n, marks=() if (c, n) in QUICK else pytest.mark.slow)
+        for c in TASKS
+        for n in NETWORKS
+    ],
+)
+def test_onnx_equals_pytorch(config, name, data, tmp_path):
+    options = dict(logits=True) if TASKS[config] == 'segmentation' else {}
+    net = network(config.format(name), data, tmp_path, **options)
+    assert net.task == TASKS[config]
+    outputs = assert_equal(net, 'onnx', SIZES)
+    if net.task == 'detection':
+        boxes, scores, labels = outputs
+        assert (labels >= 0).any()
+        assert (scores[labels >= 0] > 0).all()
+        assert (boxes[..., 2] <= SIZES[-1][2]).all(), 'boxes end where the picture does'
+
+
+@pytest.mark.parametrize(
+    ('format', 'name', 'config', 'sizes'),
+    [
+        ('torchscript', 'van_b0', 'upernet_{}_ade20k', SIZES),
+        ('torch-export', 'van_b0', 'upernet_{}_ade20k', EVEN),
+        *(
+            pytest.param(f, n, c, s, marks=pytest.mark.slow)
+            for f, s in (('torchscript', SIZES), ('torch-export', EVEN))
+            for n, c in (
+                ('coatnet_0', 'classifier_{}_imagenet'),
+                ('sasa_r26', 'simple_baseline_256x192_{}_coco'),
+                ('cyclemlp_b1', 'fpn_{}_ade20k'),
+            )
+        ),
+    ],
+)
+def test_files_of_pytorch_equal_it(format, name, config, sizes, data, tmp_path):
+    assert_equal(network(config.format(name), data, tmp_path), format, sizes)
+
+
+def test_detection_is_the_librarys(data, tmp_path):
+    """The graph's module finds what mmdet's own prediction finds, in pictures of its own size."""
+    net = network('gfl_van_b0_coco', data, tmp_path)
+    from mmdet.structures import DetDataSample
+
+    (picture,) = pictures([(1, 96, 128)])
+    sample = DetDataSample(metainfo=dict(img_shape=(96, 128), ori_shape=(96, 128)))
+    bgr = picture[0].flip(2).permute(2, 0, 1)
+    with torch.no_grad():
+        batch = net.model.data_preprocessor(dict(inputs=[bgr], data_samples=[sample]))
+        (found,) = net.model.predict(batch['inputs'], batch['data_samples'], rescale=False)
+        boxes, scores, labels = (x[0] for x in net(picture))
+    found, known = found.pred_instances, labels >= 0
+    # The same steps in another order of sums.
+    torch.testing.assert_close(scores[known], found.scores, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(boxes[known], found.bboxes, rtol=1e-4, atol=1e-2)
+    assert torch.equal(labels[known], found.labels)
+
+
+def test_keypoints_are_the_librarys(data, tmp_path):
+    net = network('simple_baseline_256x192_van_b0_coco', data, tmp_path)
+    (picture,) = pictures([(2, 64, 32)])
+    with torch.no_grad():
+        keypoints, scores = net(picture)
+        maps = net.model.head(net.model.extract_feat(net.pictures(picture)))
+    for i, one in enumerate(net.model.head.decode(maps)):
+        np.testing.assert_allclose(keypoints[i], one.keypoints[0], atol=1e-4)
+        np.testing.assert_array_equal(scores[i], one.keypoint_scores[0])
+
+
+def test_the_best_boxes_are_torchvisions():
+    from torchvision.ops import nms
+
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(2, 50, 2, generator=generator)
+    sides = torch.rand(2, 50, 2, generator=generator)
+    boxes, scores = torch.cat([corners, corners + sides], 2), torch.rand(2, 50) - 0.2
+    keep = best_boxes(boxes, scores, 0.5)
+    for i in range(2):
+        known = scores[i] > 0
+        expected = nms(boxes[i][known], scores[i][known], 0.5).sort().values
+        assert torch.equal(keep[i][known].nonzero()[:, 0], expected)
+        assert not keep[i][~known].any()
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, (6, 5)])
+def test_pooling_to_any_size_is_pytorchs(size):
+    x = torch.randn(2, 3, 7, 11)
+    expected = torch.nn.AdaptiveAvgPool2d(size)
+    ours = for_any_size(torch.nn.Sequential(expected))[0]
+    assert isinstance(ours, AnySizePool)
+    torch.testing.assert_close(ours(x), torch.nn.AdaptiveAvgPool2d(size)(x))
+
+
+def test_what_has_no_graph_is_refused(data, tmp_path):
+    with pytest.raises(UserError, match='not exported as a whole'):
+        network('mask_rcnn_van_b0_coco', data, tmp_path)
+    net = network('mask_rcnn_van_b0_coco', data, tmp_path, features=True)
+    assert net.outputs == tuple(f'map{i}' for i in range(5))
+    net.onnx_alone = True
+    with pytest.raises(UserError, match='exported as ONNX'):
+        write_graph(net, 'torchscript', {})
+
+
+def test_the_tools_export_quantise_and_evaluate(ade20k, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    options = dict(data_root=str(ade20k))
+    for key, value in (('num_workers', 0), ('persistent_workers', False)):
+        options[f'test_dataloader.{key}'] = value
+    cfg = load_config(DEMO_CONFIG, dict(options))
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    checkpoint, out = tmp_path / 'random.pth', tmp_path / 'model.onnx'
+    meta = dict(dataset_meta=dict(classes=cfg.classes))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), checkpoint)
+
+    done = run_tool('deployment/export.py', DEMO_CONFIG, checkpoint, '--out', out)
+    assert done.returncode == 0, done.tail
+    assert 'largest difference from PyTorch' in done.output
+    notes = {p.key: p.value for p in onnx.load(out).metadata_props}
+    assert json.loads(notes['classes']) == cfg.classes
+    assert notes['task'] == 'segmentation'
+    assert len(notes['checkpoint_sha256']) == 64
+
+    scores = evaluate_file(DEMO_CONFIG, out, dict(options))
+    small = quantize_file(DEMO_CONFIG, out, num=2, options=dict(options))
+    assert small.stat().st_size < 0.5 * out.stat().st_size
+    # Eight bits of random weights move labels, but not most of them.
+    assert evaluate_file(DEMO_CONFIG, small, dict(options))['aAcc'] == pytest.approx(
+        scores['aAcc'], abs=10
+    )
+    sample = _mmseg_scores(cfg, model.eval())
+    assert scores['mIoU'] == pytest.approx(sample['mIoU'], abs=0.02)  # of labels that are as likely
+
+    def worse(network, run, pictures):
+        raise UnequalError('outputs differ')
+
+    monkeypatch.setattr(module, 'check', worse)
+    out.unlink()
+    with pytest.raises(UnequalError):
+        export_model(DEMO_CONFIG, checkpoint, out)
+    assert not list(tmp_path.glob('model.onnx*'))
+
+
+def _mmseg_scores(cfg, model):
+    """The metric of the library's own test."""
+    loader = Runner.build_dataloader(cfg.test_dataloader)
+    evaluator = Runner.build_evaluator(None, cfg.test_evaluator)
+    evaluator.dataset_meta = loader.dataset.metainfo
+    with torch.no_grad():
+        for batch in loader:
+            evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
+    return evaluator.evaluate(len(loader.dataset))
