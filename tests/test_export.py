@@ -13,7 +13,7 @@ from mmvisattn.deploy import fuse_for_inference
 from mmvisattn.engine.config import load_config
 from mmvisattn.engine.runner import Runner
 from mmvisattn.errors import UserError
-from mmvisattn.exporting import evaluate_file, export_model, quantize_file
+from mmvisattn.exporting import evaluate_file, export_model
 from mmvisattn.exporting import export as module
 from mmvisattn.exporting.boxes import best_boxes
 from mmvisattn.exporting.export import TOLERANCE, UnequalError, write_graph
@@ -189,6 +189,7 @@ def test_what_has_no_graph_is_refused(data, tmp_path):
         write_graph(net, 'torchscript', {})
 
 
+@pytest.mark.slow
 def test_the_tools_export_quantise_and_evaluate(ade20k, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     options = dict(data_root=str(ade20k))
@@ -211,8 +212,13 @@ def test_the_tools_export_quantise_and_evaluate(ade20k, tmp_path, monkeypatch):
     assert len(notes['checkpoint_sha256']) == 64
 
     scores = evaluate_file(DEMO_CONFIG, out, dict(options))
-    small = quantize_file(DEMO_CONFIG, out, num=2, options=dict(options))
+    given = ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+    small = tmp_path / 'int8.onnx'
+    done = run_tool('deployment/quantize.py', DEMO_CONFIG, out, '--out', small, '--num', 2, *given)
+    assert done.returncode == 0, done.tail
     assert small.stat().st_size < 0.5 * out.stat().st_size
+    tested = run_tool('deployment/test.py', DEMO_CONFIG, out, *given)
+    assert f'mIoU: {scores["mIoU"]:.4f}' in tested.output, tested.tail
     # Eight bits of random weights move labels, but not most of them.
     assert evaluate_file(DEMO_CONFIG, small, dict(options))['aAcc'] == pytest.approx(
         scores['aAcc'], abs=10
