@@ -19,7 +19,7 @@ config := configs/$(name).py
 run := work_dirs/$(name)
 
 # What `make bench` measures, for some minutes on one core.
-benchmarks := op backbone train infer data eval
+benchmarks := op backbone train infer data eval export
 results := work_dirs/bench
 
 .PHONY: help install demo unknown-task test test-all bench docs lint format clean

@@ -141,9 +141,13 @@ CASES = {
     'strips-shared': local_case(5, embedding_heads=1, scale=0.5, backend='strips'),
     'strips-positions': local_case(3, key=False, embedding_heads=2, scale=0.5, backend='strips'),
     'strips-contents': local_case(7, scale=0.3, backend='strips'),
+    'blocks-sasa': local_case(7, embedding_heads=2, backend='blocks'),
+    'blocks-positions': local_case(3, key=False, embedding_heads=2, scale=0.5, backend='blocks'),
     'relative': relative_case(),
     'relative-post': relative_case(position='post_softmax', scale=0.7),
     'relative-none': relative_case(table=False),
+    'whole': relative_case(backend='whole'),
+    'whole-post': relative_case(position='post_softmax', backend='whole'),
 }
 cases = pytest.mark.parametrize('case', CASES.values(), ids=CASES)
 one_of_each = pytest.mark.parametrize(
@@ -387,7 +391,7 @@ def test_cycle_fc_is_the_deformable_convolution_of_the_release(step_size):
     torch.testing.assert_close(results(cycle_fc, tensors, options), expected, **EXACT)
 
 
-@pytest.mark.parametrize('backend', ['chunks', 'naive'])
+@pytest.mark.parametrize('backend', ['chunks', 'whole', 'naive'])
 def test_bias_table_is_laid_out_as_in_timm(backend):
     size, heads = (3, 4), 2
     bias = RelPosBias(size, heads).double()

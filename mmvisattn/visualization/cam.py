@@ -120,6 +120,8 @@ def paint_cam(
 ) -> tuple[NDArray[np.uint8], str]:
     """The map of one class over its picture, as large as it, and what the network says of it.
 
+    It is Grad-CAM of the end of the backbone, and of semantic segmentors of their head.
+
     Args:
         network: The network.
         picture: (H, W, 3), RGB.
@@ -130,7 +132,10 @@ def paint_cam(
     """
     view = View.of(network, picture)
     (target,) = choose_targets(network, view, [] if name is None else [name])
-    heat = view.on_picture(activation_map(network, view, target, _last_stage(network)), True)
+    # What a segmentor classifies pixels by tells more of a region than the backbone's end.
+    head = getattr(network.model, 'decode_head', None)
+    layer = 'decode_head.dropout' if hasattr(head, 'dropout') else _last_stage(network)
+    heat = view.on_picture(activation_map(network, view, target, layer), True)
     return over(picture, heat, (0, 1)), f'{target.name}: {target.said}'
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..tensors import as_products_take
+from ..tensors import as_products_take, memory_format
 from .strips import BLOCK, Axis, position_biases
 
 
@@ -23,7 +23,8 @@ def local_attention(
     num_heads: int,
     scale: float,
 ) -> Tensor:
-    """(N, C, H, W) and (N, Cv, H, W) to (N, Cv, H, W)."""
+    """(N, C, H, W) and (N, Cv, H, W) to (N, Cv, H, W), in the memory format of the query."""
+    layout = memory_format(query)
     query, key, value, *embeddings = as_products_take(
         query, key, value, row_embedding, column_embedding
     )
@@ -42,7 +43,8 @@ def local_attention(
     values = _windows(value, rows, columns, num_heads).flatten(4, 5)
     out = logits.softmax(5) @ values  # (N, heads, J, I, y * x, dv)
     out = out.unflatten(4, (BLOCK, BLOCK)).permute(0, 1, 6, 3, 4, 2, 5)
-    return out.flatten(5).flatten(3, 4).flatten(1, 2)[:, :, :height, :width]
+    out = out.flatten(5).flatten(3, 4).flatten(1, 2)[:, :, :height, :width]
+    return out.contiguous(memory_format=layout)
 
 
 def _windows(x: Tensor, rows: Axis, columns: Axis, num_heads: int) -> Tensor:
