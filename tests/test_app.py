@@ -100,6 +100,8 @@ def test_the_tool_serves_until_it_is_interrupted(page, tmp_path):
     with subprocess.Popen(
         [*tool, config, tmp_path / 'own.pth', '--device', 'cpu'],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        # What is started in the background inherits a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as served:  # fmt: skip
         try:
             line = next(line for line in served.stdout if 'Ctrl-C' in line)
