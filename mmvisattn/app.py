@@ -75,13 +75,16 @@ def make_page(networks: Mapping[str, Inferencer]) -> gradio.Blocks:
         return gr.Dropdown([SUREST, *names_of(networks[name])], value=SUREST)
 
     def look(
-        name: str, picture: NDArray[np.uint8] | None, score_thr: float, target: str
+        name: str, picture: str | None, score_thr: float, target: str
     ) -> tuple[NDArray[np.uint8], gradio.Image, str]:
         if picture is None:
             raise gr.Error('There is no picture yet: drop one on the left.', print_exception=False)
         network, wanted = networks[name], None if target == SUREST else target
         with one_at_a_time:
-            result = network(picture)
+            try:
+                result = network(picture)
+            except UserError as error:
+                raise gr.Error(str(error), print_exception=False) from error
             painted = result.draw(score_thr, times=None)
             try:
                 heat, said = paint_cam(network, picture, wanted)
@@ -98,7 +101,14 @@ def make_page(networks: Mapping[str, Inferencer]) -> gradio.Blocks:
         with gr.Row():
             with gr.Column():
                 name = gr.Dropdown(list(networks), label='Task and network')
-                picture = gr.Image(label='Picture', sources=['upload', 'clipboard'], buttons=[])
+                # The file itself, which networks read as they read those of a data set.
+                picture = gr.Image(
+                    label='Picture',
+                    sources=['upload', 'clipboard'],
+                    type='filepath',
+                    image_mode=None,
+                    buttons=[],
+                )
                 score_thr = gr.Slider(0, 1, value=0.3, label='Show from this score on')
                 target = gr.Dropdown(
                     [SUREST, *names_of(networks[next(iter(networks))])],

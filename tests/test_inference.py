@@ -23,9 +23,9 @@ from mmvisattn.engine.arguments import test_parser as parser_of_test
 from mmvisattn.engine.config import load_config
 from mmvisattn.engine.results import evaluate_results
 from mmvisattn.errors import UserError
+from mmvisattn.inference import Classification, task_of
 from mmvisattn.inference.command import parser, predict
 from mmvisattn.inference.export import COCO_IDS, exported
-from mmvisattn.inference.inferencer import task_of
 from mmvisattn.inference.sources import pictures_in
 
 CONFIGS = {
@@ -229,6 +229,11 @@ def test_persons_of_a_detector_are_where_poses_are_looked_for(network, tmp_path)
     given = inferencer(pictures[0], boxes=persons)
     assert given.boxes_from == 'caller'
     assert np.array_equal(given.keypoints, result.keypoints)
+    with pytest.raises(UserError, match='one array of them for each picture'):
+        list(inferencer(pictures[:2], boxes=[persons]))
+    film_of(pictures[:2], tmp_path / 'film.mp4')
+    frames = list(inferencer(tmp_path / 'film.mp4', boxes=[persons, persons[:1]]))
+    assert [len(frame.keypoints) for frame in frames] == [len(persons), 1]
     inferencer = mmvisattn.Inferencer(config, checkpoint, 'cpu', detector=finder, detector_thr=1.1)
     nobody = inferencer(pictures[0])
     assert nobody.keypoints.shape == (0, 17, 2)
@@ -257,11 +262,12 @@ def test_the_tool_takes_folders_patterns_and_videos(network, tmp_path, capsys):
         Image.open(pictures[0]).save(tmp_path / folder / 'same.jpg')
     (tmp_path / 'b' / 'broken.jpg').write_bytes(b'\xff\xd8\xff no picture')
     (tmp_path / 'b' / 'notes.txt').write_text('left alone')
-    film_of(pictures * 3, tmp_path / 'film.mp4')
+    (tmp_path / '2024').mkdir()
+    film_of(pictures * 3, tmp_path / '2024' / 'film.mp4')
     out = tmp_path / 'out'
     done = run_tool(
         'predict.py', config, checkpoint, tmp_path / 'a', tmp_path / 'b/*.jpg',
-        tmp_path / 'film.mp4', '--out', out, '--format', 'coco', '--batch-size', 2,
+        tmp_path / '2024', '--out', out, '--format', 'coco', '--batch-size', 2,
         '--device', 'cpu', '--score-thr', 0.01,
     )  # fmt: skip
     assert done.returncode == 1, done.tail
@@ -299,6 +305,69 @@ def test_the_tool_writes_other_formats(task, network, tmp_path):
     assert of_tool(config, checkpoint, pictures[0], '--out', out, '--format', 'json') == 0
     (row,) = files_in(out / 'predictions')['results.json']
     assert sum(segment['area'] for segment in row['segments']) == labels.size
+
+
+def test_what_is_painted_on_is_not_overwritten(network, tmp_path):
+    config, checkpoint, pictures = network('classification')
+    film_of(pictures[:1], tmp_path / 'walk.mp4')
+    Image.open(pictures[0]).save(tmp_path / 'walk.png')
+    for source in (tmp_path, tmp_path / 'walk.png', tmp_path / '*.mp4'):
+        with pytest.raises(UserError, match='could be overwritten'):
+            of_tool(config, checkpoint, source, '--out', tmp_path)
+
+
+def test_a_folder_named_by_a_number_is_no_camera(network, tmp_path, monkeypatch, capsys):
+    config, checkpoint, pictures = network('classification')
+    (tmp_path / '2024').mkdir()
+    Image.open(pictures[0]).save(tmp_path / '2024' / 'a.png')
+    monkeypatch.chdir(tmp_path)
+    assert of_tool(config, checkpoint, '2024') == 0
+    assert capsys.readouterr().out.startswith('2024/a.png: ')
+
+
+def test_a_camera_ends_by_ctrl_c_and_keeps_its_film(network, tmp_path, monkeypatch, capsys):
+    config, checkpoint, pictures = network('classification')
+    film_of(pictures[:1] * 3, tmp_path / 'film.mp4')
+    camera = cv2.VideoCapture
+    monkeypatch.setattr(cv2, 'VideoCapture', lambda source: camera(str(tmp_path / 'film.mp4')))
+    draw, drawn = Classification.draw, []
+
+    def interrupted(self, *args, **kwargs):
+        drawn.append(self.name)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return draw(self, *args, **kwargs)
+
+    monkeypatch.setattr(Classification, 'draw', interrupted)
+    assert of_tool(config, checkpoint, 0, '--out', tmp_path, '--format', 'json') == 0
+    assert '0: 2 frames' in capsys.readouterr().out
+    assert camera(str(tmp_path / 'camera0.mp4')).get(cv2.CAP_PROP_FRAME_COUNT) == 2
+    assert len(files_in(tmp_path / 'predictions')['results.json']) == 2
+
+
+def test_sixteen_bits_are_read_as_opencv_reads_them(network, inferencer, tmp_path):
+    deep = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(deep).save(tmp_path / 'deep.png')
+    predictor = inferencer('classification')
+    from_file = predictor(tmp_path / 'deep.png').picture
+    from_pillow = predictor(Image.open(tmp_path / 'deep.png')).picture
+    assert np.abs(from_file.astype(int) - from_pillow).max() <= 1  # one rounds, one cuts off
+
+
+def test_folders_name_the_classes_of_a_classifier(network, tmp_path):
+    config, checkpoint, pictures = network('classification')
+    cfg = load_config(config)
+    for name in sorted(cfg.classes):
+        (tmp_path / 'own' / name).mkdir(parents=True)
+        Image.open(pictures[0]).save(tmp_path / 'own' / name / 'a.png')
+    own = dict(type='mmpretrain.CustomDataset', data_root=str(tmp_path / 'own'))
+    cfg.test_dataloader.dataset = {**own, 'pipeline': cfg.test_dataloader.dataset.pipeline}
+    inferencer = mmvisattn.Inferencer(cfg, checkpoint, 'cpu')
+    assert inferencer.classes == sorted(cfg.classes)
+    assert inferencer(pictures[0]).draw().any()
+    cfg.test_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
+    with pytest.raises(UserError, match='name them in the config'):
+        mmvisattn.Inferencer(cfg, checkpoint, 'cpu')
 
 
 def test_bad_input_is_named(network, tmp_path):

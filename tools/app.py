@@ -33,7 +33,8 @@ def main() -> None:
         inferencer = Inferencer(
             config, checkpoint, device=args.device, cfg_options=args.cfg_options
         )
-        loaded[f'{inferencer.task}: {Path(config).stem}, {Path(checkpoint).name}'] = inferencer
+        name = f'{inferencer.task}: {Path(config).stem}, {Path(checkpoint).name}'
+        loaded[name if name not in loaded else f'{name} of {config}, {checkpoint}'] = inferencer
     page = serve(loaded, args.port)
     print(f'{page.local_url}: {len(loaded)} to choose from; Ctrl-C ends', flush=True)
     page.block_thread()

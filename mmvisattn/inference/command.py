@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from .film import written_film
 from .inferencer import PRECISIONS, Inferencer
 from .painting import SURE
 from .results import Result
-from .sources import Names, is_film, opened_film, pictures_in
+from .sources import Item, Names, opened_film, pictures_and_films
 from .window import Window
 
 # What --format writes, by the tasks that have it.
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         'paths',
         nargs='+',
         metavar='PATH',
-        help="picture, folder, pattern ('val/*.jpg'), video, or the number of a camera (0)",
+        help="picture or video, folder or pattern ('val/*.jpg') of them, number of a camera (0)",
     )
     add('--out', metavar='DIR', help='write painted pictures and videos here')
     add(
@@ -96,10 +96,11 @@ def predict(args: argparse.Namespace) -> int:
     """
     if args.format and not args.out:
         raise UserError('--format writes files', do='say where: --out DIR')
-    sources = [int(path) if path.isdecimal() else path for path in args.paths]
-    films = [source for source in sources if is_film(source)]
-    pictures = [source for source in sources if not is_film(source)]
-    items = pictures_in(pictures) if pictures else []
+    cameras = (path.isdecimal() and not Path(path).exists() for path in args.paths)
+    sources = [int(p) if camera else p for p, camera in zip(args.paths, cameras, strict=True)]
+    items, films = pictures_and_films(sources)
+    if args.out:
+        _check_out(args.out, items, films)
     inferencer = Inferencer(
         args.config,
         args.checkpoint,
@@ -149,24 +150,30 @@ def _predict_film(
         out = written_film(Path(args.out, f'{stem}.mp4'), film.fps) if args.out else nullcontext()
         with out as writer:
             count = 0
-            for result in _until_interrupted(_tracked(inferencer(film.frames), film.count), source):
-                count += 1
-                keep(result)
-                painted = result.draw(args.score_thr) if writer or window else None
-                if writer:
-                    writer.add(painted)
-                if window and not window.show(painted, wait=False):
-                    break
+            try:
+                for result in _tracked(inferencer(film.frames), film.count):
+                    painted = result.draw(args.score_thr) if writer or window else None
+                    keep(result)
+                    if writer:
+                        writer.add(painted)
+                    count += 1
+                    if window and not window.show(painted, wait=False):
+                        break
+            except KeyboardInterrupt:  # which is how a camera's pictures end
+                if not isinstance(source, int):
+                    raise
     print(f'{source}: {count} frames')
 
 
-def _until_interrupted(results: Iterable[Result], source: str | int) -> Iterator[Result]:
-    """The results; Ctrl-C is how a camera's end, and an error elsewhere."""
-    try:
-        yield from results
-    except KeyboardInterrupt:
-        if not isinstance(source, int):
-            raise
+def _check_out(out: str, items: Sequence[Item], films: Sequence[str | int]) -> None:
+    """Stop if what is painted could replace what it is painted on."""
+    for source in [item.path for item in items] + [film for film in films if isinstance(film, str)]:
+        path = Path(source).resolve()
+        if path.parent == Path(out).resolve() and path.suffix in ('.png', '.mp4'):
+            raise UserError(
+                f'--out {out} is the folder of {source}, which could be overwritten',
+                do='name another folder',
+            )
 
 
 @contextmanager

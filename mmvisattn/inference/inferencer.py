@@ -156,7 +156,7 @@ class Inferencer:
             boxes = None if boxes is None else [boxes]
             return next(self._predict(pictures_in(pictures), boxes))
         if is_film(pictures):
-            return self._of_film(pictures)
+            return self._of_film(pictures, boxes)
         return self._predict(pictures_in(pictures), boxes, skipped)
 
     def prepare(
@@ -181,9 +181,11 @@ class Inferencer:
             inputs = pseudo_collate(prepared)
         return inputs, inputs['data_samples']
 
-    def _of_film(self, source: str | Path | int) -> Iterator[Result]:
+    def _of_film(
+        self, source: str | Path | int, boxes: Iterable[NDArray] | None
+    ) -> Iterator[Result]:
         with opened_film(source) as film:
-            yield from self._predict(film.frames)
+            yield from self._predict(film.frames, boxes)
 
     def _predict(
         self,
@@ -197,7 +199,7 @@ class Inferencer:
         while chunk := list(islice(items, self.batch_size)):
             read = []
             for item in chunk:
-                given = None if boxes is None else next(boxes, None)
+                given = None if boxes is None else _next_boxes(boxes)
                 try:
                     read.append((item, *self._read(item), given))
                 except UserError:
@@ -258,6 +260,8 @@ class Inferencer:
             picture = np.clip(loaded, 0, 255).astype(np.uint8)[..., ::-1]
         except Exception as error:  # broken files make OpenCV raise anything
             raise UserError(f'{item.path} cannot be read', expected='a picture') from error
+        if min(picture.shape[:2]) < 2:
+            raise UserError(f'{item.path} is too thin', expected='2 pixels or more a side')
         return loaded, picture
 
     def _prepared(self, item: Item, loaded: NDArray, boxes: NDArray | None) -> list[dict]:
@@ -365,7 +369,24 @@ def _dataset(cfg: Config) -> BaseDataset:
     config = next(dataset_configs(cfg, ('test_dataloader',)), None)
     if config is None:
         raise UserError('the config has no test_dataloader, so that classes are not known')
-    return DATASETS.build({**config, 'pipeline': [], 'lazy_init': True})
+    dataset = DATASETS.build({**config, 'pipeline': [], 'lazy_init': True})
+    if cfg.get('default_scope') == 'mmpretrain' and not dataset.metainfo.get('classes'):
+        try:
+            dataset.full_init()  # names its classes as the folders are named
+        except Exception as error:
+            raise UserError(
+                'the names of the classes are those of folders that are not there',
+                got=error,
+                do='name them in the config: test_dataloader.dataset.metainfo=dict(classes=[...])',
+            ) from error
+    return dataset
+
+
+def _next_boxes(boxes: Iterator[NDArray]) -> NDArray:
+    try:
+        return next(boxes)
+    except StopIteration:
+        raise UserError('boxes=: one array of them for each picture', got='fewer') from None
 
 
 def _pipeline(cfg: Config) -> tuple[Callable[[dict], dict], Compose]:

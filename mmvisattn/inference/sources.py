@@ -95,8 +95,8 @@ def pictures_in(source: object) -> list[Item] | Iterator[Item]:
     if isinstance(source, np.ndarray):
         return [Item('picture', _checked(source))]
     if isinstance(source, Image.Image):
-        upright = ImageOps.exif_transpose(source).convert('RGB')
-        return [Item(Path(getattr(source, 'filename', '') or 'picture').name, np.asarray(upright))]
+        name = Path(getattr(source, 'filename', '') or 'picture').name
+        return [Item(name, np.asarray(_in_eight_bits(ImageOps.exif_transpose(source))))]
     if isinstance(source, (str, Path)):
         return [Item(path, path=path) for path in _paths(str(source))]
     if isinstance(source, (list, tuple)):
@@ -110,6 +110,23 @@ def pictures_in(source: object) -> list[Item] | Iterator[Item]:
         expected='a path, folder or pattern, an array (H, W, 3), a PIL image, or a list of them',
         got=type(source).__name__,
     )
+
+
+def pictures_and_films(sources: Iterable[str | int]) -> tuple[list[Item], list[str | int]]:
+    """The pictures, and the videos and cameras, of what a command line names.
+
+    Args:
+        sources: Paths, folders and patterns, of pictures and videos both; numbers of cameras.
+
+    Raises:
+        UserError: As `pictures_in`.
+    """
+    items, films = [], []
+    for source in sources:
+        found = [source] if is_film(source) else _paths(source, PICTURES | VIDEOS)
+        films += filter(is_film, found)
+        items += [Item(path, path=path) for path in found if not is_film(path)]
+    return items, films
 
 
 @contextmanager
@@ -148,8 +165,8 @@ def _frames(capture: cv2.VideoCapture, stem: str) -> Iterator[Item]:
         yield Item(f'{stem}_{number:06d}', frame[..., ::-1])
 
 
-def _paths(text: str) -> list[str]:
-    """The files of pictures that a path, a folder or a pattern stands for."""
+def _paths(text: str, endings: set[str] = PICTURES) -> list[str]:
+    """The files that a path, a folder or a pattern stands for, with one of these endings."""
     if re.match(r'[a-zA-Z][a-zA-Z0-9+.-]+://', text):
         raise UserError(f'{text} is not on this machine', do='download it, then give its path')
     path = Path(text)
@@ -161,11 +178,11 @@ def _paths(text: str) -> list[str]:
         found, where = glob.glob(text, recursive=True), f'what {text} matches'
     else:
         raise UserError(f'no such picture, folder or pattern: {text}')
-    pictures = sorted(name for name in found if Path(name).suffix.lower() in PICTURES)
-    pictures = [name for name in pictures if Path(name).is_file()]
-    if not pictures:
-        raise UserError(f'no picture in {where}', expected=f'files in {" ".join(sorted(PICTURES))}')
-    return pictures
+    files = sorted(name for name in found if Path(name).suffix.lower() in endings)
+    files = [name for name in files if Path(name).is_file()]
+    if not files:
+        raise UserError(f'no picture in {where}', expected=f'files in {" ".join(sorted(endings))}')
+    return files
 
 
 def _is_many(text: str) -> bool:
@@ -182,6 +199,13 @@ def _numbered(items: list[Item]) -> list[Item]:
         item if item.path else item._replace(name=f'{item.name}_{number:06d}')
         for number, item in enumerate(items, 1)
     ]
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """RGB; of 16 bits the upper ones, as OpenCV reads files, where Pillow would clip."""
+    if image.mode.startswith('I;16'):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert('RGB')
 
 
 def _checked(picture: NDArray) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ the layers, and the figure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ def draw_cam(
 
 
 def paint_cam(
-    network: Inferencer, picture: NDArray[np.uint8], name: str | None = None
+    network: Inferencer, picture: str | Path | NDArray[np.uint8], name: str | None = None
 ) -> tuple[NDArray[np.uint8], str]:
     """The map of one class over its picture, as large as it, and what the network says of it.
 
@@ -124,7 +125,7 @@ def paint_cam(
 
     Args:
         network: The network.
-        picture: (H, W, 3), RGB.
+        picture: A path, or an array (H, W, 3), RGB.
         name: The class; None: the one that the network finds most.
 
     Raises:
@@ -136,7 +137,7 @@ def paint_cam(
     head = getattr(network.model, 'decode_head', None)
     layer = 'decode_head.dropout' if hasattr(head, 'dropout') else _last_stage(network)
     heat = view.on_picture(activation_map(network, view, target, layer), True)
-    return over(picture, heat, (0, 1)), f'{target.name}: {target.said}'
+    return over(view.picture, heat, (0, 1)), f'{target.name}: {target.said}'
 
 
 def _last_stage(network: Inferencer) -> str:

@@ -113,7 +113,15 @@ def _in_classification(network: Inferencer, view: View) -> dict[int, Found]:
 
 
 def _in_segmentation(network: Inferencer, view: View) -> dict[int, Found]:
-    return _regions(network, view, lambda x: network.model(x, None, mode='tensor'), 0)
+    def logits(inputs: Tensor) -> Tensor:
+        own = network.model(inputs, None, mode='tensor')
+        if own.shape[1] > 1:
+            return own
+        # One channel says how much of class 1 there is, from a threshold on.
+        own = own - torch.logit(torch.tensor(network.model.decode_head.threshold))
+        return torch.cat([-own, own], 1)
+
+    return _regions(network, view, logits, 0)
 
 
 def _regions(
@@ -160,7 +168,7 @@ def _in_detection(network: Inferencer, view: View) -> dict[int, Found]:
 
     def target(index: int) -> Target:
         boxes = _sure(found[found.labels == index])
-        corners = boxes.bboxes.double().numpy()[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+        corners = boxes.bboxes.double().cpu().numpy()[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
         return Target(
             names_of(network)[index],
             _scores_text(boxes.scores, 'box', 'boxes'),
