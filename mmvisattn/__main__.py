@@ -7,6 +7,8 @@ import os
 import re
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
 
@@ -33,18 +35,32 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     word, *rest = arguments or ['--help']
-    with reported():
+    with reported(), _while_read():
         if word in ('-h', '--help'):
             print(HELP, *_listing(), sep='\n')
         elif word == '--configs':
-            names = sorted(path.stem for path in CONFIGS.glob('*.py'))
-            print(*(name for name in names if all(part in name for part in rest)), sep='\n')
+            print(*_configs(rest), sep='\n')
         elif word == '--where':
             print(ROOT)
         elif word == '--version':
             print(__version__)
         else:
             run(find_tool(word), rest)
+
+
+def _configs(words: list[str]) -> list[str]:
+    """The names of the configs that hold all these words.
+
+    Raises:
+        UserError: There is none.
+    """
+    names = sorted(path.stem for path in CONFIGS.glob('*.py'))
+    found = [name for name in names if all(word in name for word in words)]
+    if not found:
+        raise UserError(
+            f'no config has {" and ".join(words)} in its name', do='--configs lists all'
+        )
+    return found
 
 
 def tools() -> dict[str, Path]:
@@ -110,6 +126,17 @@ def summary_of(file: Path) -> str:
     else:
         lines = (ast.get_docstring(ast.parse(text)) or '').split('\n\n')[0].splitlines()
     return re.split(r': python |\. |: docs/|\.$', ' '.join(lines))[0]
+
+
+@contextmanager
+def _while_read() -> Iterator[None]:
+    """End quietly where what reads the output, such as `head`, has seen enough."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
 
 
 if __name__ == '__main__':

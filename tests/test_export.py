@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import DEMO_CONFIG, ROOT, run_tool
 from mmengine.registry import MODELS, init_default_scope
+from mmseg.structures import SegDataSample
 from small_configs import layout_of, small_config, small_data
 
 from mmvisattn.deploy import fuse_for_inference
@@ -17,7 +18,10 @@ from mmvisattn.exporting import evaluate_file, export_model
 from mmvisattn.exporting import export as module
 from mmvisattn.exporting.boxes import best_boxes
 from mmvisattn.exporting.export import TOLERANCE, UnequalError, write_graph
+from mmvisattn.exporting.load import load_model
 from mmvisattn.exporting.parts import AnySizePool, for_any_size
+from mmvisattn.exporting.pictures import Pictures
+from mmvisattn.exporting.quantize import calibration_pictures
 from mmvisattn.exporting.runtime import runner_of
 from mmvisattn.exporting.tasks import network_of
 
@@ -217,7 +221,7 @@ def test_the_tools_export_quantise_and_evaluate(ade20k, tmp_path, monkeypatch):
     done = run_tool('deployment/quantize.py', DEMO_CONFIG, out, '--out', small, '--num', 2, *given)
     assert done.returncode == 0, done.tail
     assert small.stat().st_size < 0.5 * out.stat().st_size
-    tested = run_tool('deployment/test.py', DEMO_CONFIG, out, *given)
+    tested = run_tool('deployment/evaluate.py', DEMO_CONFIG, out, *given)
     assert f'mIoU: {scores["mIoU"]:.4f}' in tested.output, tested.tail
     # Eight bits of random weights move labels, but not most of them.
     assert evaluate_file(DEMO_CONFIG, small, dict(options))['aAcc'] == pytest.approx(
@@ -245,3 +249,45 @@ def _mmseg_scores(cfg, model):
         for batch in loader:
             evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
     return evaluator.evaluate(len(loader.dataset))
+
+
+def test_pictures_are_prepared_as_the_library_does(data, tmp_path):
+    preprocessor = dict(
+        type='mmseg.SegDataPreProcessor', mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0],
+        bgr_to_rgb=True,
+        size_divisor=32, test_cfg=dict(size_divisor=64), pad_val=0,
+    )  # fmt: skip
+    own = MODELS.build(preprocessor)
+    (batch,) = pictures([(1, 75, 150)])
+    sample = SegDataSample(metainfo=dict(img_shape=(75, 150)))
+    theirs = own({'inputs': [batch[0].permute(2, 0, 1).flip(0)], 'data_samples': [sample]})
+    torch.testing.assert_close(Pictures(own)(batch), theirs['inputs'])
+    assert theirs['inputs'].shape[2:] == (128, 192)
+    with pytest.raises(UserError, match='fixed size'):
+        Pictures(MODELS.build({**preprocessor, 'test_cfg': dict(size=(512, 512))}))
+
+
+def test_a_models_preprocessor_may_stand_beside_it(data, tmp_path):
+    """As mmpretrain's own configs have it; the weights come from the folder of a run."""
+    path = ROOT / 'configs' / 'classifier_van_b0_imagenet.py'
+    small = small_config(path, 'imagenet', data['imagenet'], tmp_path)
+    cfg = load_config(small)
+    init_default_scope(cfg.default_scope)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'iter_1.pth')
+    inside, _ = load_model(small, tmp_path)
+    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
+    cfg.dump(tmp_path / 'beside.py')
+    beside, _ = load_model(tmp_path / 'beside.py', tmp_path)
+    (batch,) = pictures([(1, 64, 64)])
+    prepared = Pictures(inside.data_preprocessor)(batch)
+    assert prepared.abs().max() < 10  # normalised
+    torch.testing.assert_close(Pictures(beside.data_preprocessor)(batch), prepared)
+
+
+def test_pictures_of_a_repeated_data_set_calibrate(ade20k, tmp_path):
+    cfg = load_config(DEMO_CONFIG, dict(data_root=str(ade20k)))
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', dataset=inner, times=2)
+    cfg.dump(tmp_path / 'repeated.py')
+    found = list(calibration_pictures(tmp_path / 'repeated.py', 2))
+    assert [picture.dtype for picture in found] == [torch.uint8] * 2

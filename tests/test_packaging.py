@@ -132,9 +132,18 @@ def test_another_name_is_refused(word):
         find_tool(word)
 
 
+def test_the_list_of_configs_ends_where_nobody_reads_on():
+    command = f'{sys.executable} -m mmvisattn --configs'
+    done = run('bash', '-c', f'set -o pipefail; {command} | head -1; echo "${{PIPESTATUS[0]}}"')
+    assert 'Traceback' not in done.output
+    assert done.output.splitlines()[0].startswith('atss_')
+    assert run(sys.executable, '-m', 'mmvisattn', '--configs', 'nothing').returncode == 2
+
+
 def test_every_tool_has_a_name_and_a_summary_of_its_own():
     files = [p for p in (ROOT / 'tools').rglob('*') if p.suffix in ('.py', '.sh')]
     files = [p for p in files if not p.name.startswith('_')]
+    assert len({path.stem for path in files}) == len(files), 'a name alone tells a tool'
     assert {path.stem: path for path in files}.items() <= tools().items()
     summaries = {name: summary_of(path) for name, path in tools().items()}
     assert all(10 < len(summary) < 160 for summary in summaries.values()), summaries

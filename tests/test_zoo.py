@@ -186,7 +186,9 @@ def test_the_newest_finished_records_are_kept(tmp_path, monkeypatch, capsys):
     runs, kept = tmp_path / 'runs', tmp_path / 'kept'
     for seed, miou, start in ((0, 70.0, '01'), (0, 80.0, '02'), (1, 82.0, '01')):
         content = record(DEMO, seed, miou)
-        content['run']['start'] = f'2026-01-{start}T00:00:00+00:00'
+        content['run'] |= {'start': f'2026-01-{start}T00:00:00+00:00', 'folder': '/home/me/here',
+                           'work_dir': '/home/me/here/runs'}  # fmt: skip
+        content['machine'] = {'host': 'mine', 'cpu': 'AMD EPYC'}
         log_dir = runs / f'seed_{seed}' / f'log_{start}'
         log_dir.mkdir(parents=True)
         (log_dir / 'record.json').write_text(json.dumps(content))
@@ -200,6 +202,10 @@ def test_the_newest_finished_records_are_kept(tmp_path, monkeypatch, capsys):
     assert re.findall(r'kept .*(seed_\d)', said) == ['seed_0', 'seed_1']
     assert 'counted' not in said
     assert scores_of(DEMO).metrics['mIoU'].values == (80.0, 82.0)
+    copy = (kept / DEMO.name / 'seed_0.json').read_text()
+    assert 'mine' not in copy  # nor where it was made
+    assert '/home' not in copy
+    assert json.loads(copy)['run']['work_dir'] == 'runs'
     assert '[81.0 ± 1.4]' in (tmp_path / 'docs' / 'model_zoo.md').read_text()
     assert 'mIoU: 81.0' in (tmp_path / 'configs' / 'metafiles' / 'van.yml').read_text()
     with pytest.raises(UserError, match='no training has finished'):

@@ -84,7 +84,7 @@ def scores_of(entry: Entry, folder: Path = RECORDS) -> Scores | None:
 
 
 def keep(work_dir: Path, folder: Path = RECORDS) -> list[Path]:
-    """Copy the newest records of trainings to where scores are read from.
+    """Copy the newest records of trainings to where scores are read from, if they have finished.
 
     Args:
         work_dir: Of one training, or a folder of them (`seed_0`, `seed_1`, ...).
@@ -100,7 +100,7 @@ def keep(work_dir: Path, folder: Path = RECORDS) -> list[Path]:
     for run in (work_dir, *sorted(path for path in work_dir.glob('seed_*') if path.is_dir())):
         trained = [record for record in records_in(run) if record['run']['task'] == 'train']
         if trained and trained[-1]['outcome']['status'] == 'finished':
-            record = trained[-1]
+            record = _without_place(trained[-1])
             name = Path(record['config']['path']).stem
             copies.append(folder / name / f'seed_{record["run"]["seed"]}.json')
             copies[-1].parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +108,15 @@ def keep(work_dir: Path, folder: Path = RECORDS) -> list[Path]:
     if not copies:
         raise UserError(f'no training has finished in {work_dir}', expected='a run with a record')
     return copies
+
+
+def _without_place(record: dict) -> dict:
+    """A record without the machine's name, and with paths from the folder it was started in."""
+    folder = record['run'].get('folder')
+    if folder:
+        text = json.dumps(record).replace(f'{folder}/', '').replace(f'"{folder}"', '"."')
+        record = json.loads(text)
+    return {**record, 'machine': {k: v for k, v in record['machine'].items() if k != 'host'}}
 
 
 def _require_fit(entry: Entry, path: Path, record: dict) -> None:

@@ -52,11 +52,12 @@ DEMO = """\
 The same recipe for every network of a table, from random weights, on the data that
 `tools/make_demo_data.py` draws: they compare what the networks learn in minutes from a few hundred
 drawn pictures, and say nothing about photographs. Several seeds each; "not trained" where there is
-no record. To repeat a row, or to add one:
+no record. To repeat a row, or to add one (`max_iters` is its number of steps):
 
 <!-- tested: tests/test_records.py::test_several_seeds_end_with_mean_and_std -->
 ```sh
-python tools/train_seeds.py configs/upernet_van_b0_demo.py --seeds 0 1 2 --work-dir work_dirs/demo
+python tools/train_seeds.py configs/upernet_van_b0_demo.py --seeds 0 1 2 \\
+    --work-dir work_dirs/demo --cfg-options max_iters=200
 ```
 
 <!-- tested: tests/test_zoo.py::test_the_newest_finished_records_are_kept -->
@@ -132,6 +133,8 @@ def _demo_section(task: str, members: list[Entry], counts: dict) -> Iterator[str
     yield ''
     if len({scores.data for scores in found.values() if scores}) > 1:
         yield '**Not comparable**: the records name different data.\n'
+    if len({scores.steps for scores in found.values() if scores}) > 1:
+        yield '**Not comparable**: some were trained for longer.\n'
 
 
 def _costs(counts: dict[str, int]) -> tuple[str, str]:

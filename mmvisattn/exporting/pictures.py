@@ -7,6 +7,8 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import UserError
+
 
 class Pictures(nn.Module):
     """Pictures as files hold them to what the backbone reads.
@@ -27,7 +29,15 @@ class Pictures(nn.Module):
         for name, value in (('mean', mean), ('std', std)):
             value = torch.as_tensor(value, dtype=torch.float32).flatten().clone()
             self.register_buffer(name, value.expand(3).reshape(1, 3, 1, 1).clone())
-        self.divisor = int(getattr(preprocessor, 'pad_size_divisor', 1) or 1)
+        tested = getattr(preprocessor, 'test_cfg', None) or {}  # mmseg's
+        if tested.get('size'):
+            raise UserError(
+                'a fixed size that pictures are filled up to has no graph of any size',
+                got=f'data_preprocessor.test_cfg.size={tested["size"]}',
+                do='--cfg-options model.data_preprocessor.test_cfg=None',
+            )
+        divisor = tested.get('size_divisor') or getattr(preprocessor, 'pad_size_divisor', 1)
+        self.divisor = int(divisor or 1)
         self.pad_value = float(getattr(preprocessor, 'pad_value', 0) or 0)
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -95,6 +95,8 @@ def calibration_pictures(
     check_datasets(cfg, ('train_dataloader',))
     init_default_scope(cfg.default_scope)
     dataset = cfg.train_dataloader.dataset
+    while 'dataset' in dataset or 'datasets' in dataset:  # repeated, balanced, one after another
+        dataset = dataset.dataset if 'dataset' in dataset else dataset.datasets[0]
     dataset.pipeline = cfg.test_dataloader.dataset.pipeline
     if 'test_mode' in cfg.test_dataloader.dataset:
         dataset.test_mode = True

@@ -1,6 +1,6 @@
 """Evaluate an exported network with the metric of its config.
 
-python tools/deployment/test.py CONFIG MODEL.onnx
+python tools/deployment/evaluate.py CONFIG MODEL.onnx
 """
 
 import argparse
