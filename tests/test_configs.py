@@ -121,6 +121,14 @@ FRAMEWORKS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize('base', sorted({bases_of(path)[0] for path in CONFIGS}))
+def test_validations_are_logged_at_the_step_they_were_made(base):
+    """A loop that counts iterations has no epoch but 0, which MMEngine logs by default."""
+    cfg = read(base)
+    by_epoch = cfg.default_hooks.logger.get('log_metric_by_epoch', True)
+    assert not by_epoch or 'max_epochs' in cfg.train_cfg
+
+
 @pytest.mark.parametrize('framework', [f for names in FRAMEWORKS.values() for f in names])
 def test_every_framework_has_every_network(framework):
     data = next(data for data, names in FRAMEWORKS.items() if framework in names)

@@ -23,6 +23,9 @@ optim_wrapper = dict(
             level_embed=no_decay,
             relative_position_bias_table=no_decay)))
 
+# Else validations are logged at step 0, the epoch of a loop that counts iterations.
+default_hooks = dict(logger=dict(log_metric_by_epoch=False))
+
 # The recipe adds box and mask AP, from another annotation file; papers report PQ.
 val_evaluator = dict(
     _delete_=True,
