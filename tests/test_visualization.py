@@ -20,6 +20,7 @@ from mmvisattn.engine.config import load_config
 from mmvisattn.errors import UserError
 from mmvisattn.inference import Inferencer
 from mmvisattn.ops.backends import dispatch, recording
+from mmvisattn.outputs import save_figure
 from mmvisattn.visualization.attention import (
     attention_at,
     draw_attention,
@@ -29,9 +30,8 @@ from mmvisattn.visualization.attention import (
 )
 from mmvisattn.visualization.cam import METHODS, activation_map, draw_cam
 from mmvisattn.visualization.features import as_colours, feature_maps, principal_components
-from mmvisattn.visualization.figure import save_figure
 from mmvisattn.visualization.layers import as_map, find_layer, outputs_of, stage_ends
-from mmvisattn.visualization.receptive_field import receptive_field
+from mmvisattn.visualization.receptive_field import names_of, receptive_field
 from mmvisattn.visualization.targets import MOST_BOXES, SURE, choose_targets
 from mmvisattn.visualization.view import View, way_back
 
@@ -371,8 +371,16 @@ def test_figures_are_checked_before_the_work_and_written_whole(opened, tmp_path)
     assert (tmp_path / 'a.pdf').read_bytes().startswith(b'%PDF')
     assert 'Grad-CAM' in (tmp_path / 'a.svg').read_text()  # text stays text
     assert len(list(tmp_path.iterdir())) == 3
-    with pytest.raises(UserError, match='no such folder'):
-        save_figure(figure, tmp_path / 'b' / 'a.png')
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='cannot be written'):
+        save_figure(figure, tmp_path / 'file' / 'a.png')
+
+
+def test_networks_of_one_name_are_told_apart():
+    networks = [('a/van.py', 'none'), ('b/van.py', 'none'), ('c.py', 'x/best.pth'),
+                ('c.py', 'y/best.pth'), ('d.py', 'none')]  # fmt: skip
+    names = ['a/van', 'b/van', 'c, x/best.pth', 'c, y/best.pth', 'd']
+    assert names_of(networks) == names
 
 
 TOOLS = {

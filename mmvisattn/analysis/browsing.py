@@ -22,7 +22,8 @@ from ..datasets.checks.report import spread
 from ..engine.config import dataset_configs
 from ..errors import UserError
 from ..inference.painting import SegmentationPainter, dataset_meta
-from .figures import save_png
+from ..outputs import check_figure_or_folder, save_figure
+from .figures import check_rows
 
 LOADER = 'train_dataloader'
 # What loads and packs, by the beginnings of names; the rest changes the picture.
@@ -78,13 +79,20 @@ def draw_browsed(shown: list[Shown]) -> Figure:
 
 
 def write_browsed(cfg: Config, target: str, count: int, augmented: int) -> int:
-    """Write the pictures into one PNG, or each into a folder; how many there were."""
-    shown = list(browse(cfg, count, augmented))
-    if Path(target).suffix.lower() == '.png':
-        save_png(draw_browsed(shown), target)
+    """Write the pictures into one figure, or each into a folder; how many there were.
+
+    Raises:
+        UserError: The target cannot be written, or has more rows than can be drawn.
+    """
+    in_one, shown = check_figure_or_folder(target), []
+    for one in browse(cfg, count, augmented):
+        shown.append(one)
+        check_rows(len(shown) if in_one else 1)
+    if in_one:
+        save_figure(draw_browsed(shown), target)
         return len(shown)
     for number, one in enumerate(shown, 1):
-        save_png(draw_browsed([one]), Path(target, f'{number:03d}_{Path(one[0]).stem}.png'))
+        save_figure(draw_browsed([one]), Path(target, f'{number:03d}_{Path(one[0]).stem}.png'))
     return len(shown)
 
 

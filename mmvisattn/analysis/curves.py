@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from ..errors import UserError, did_you_mean
+from ..naming import distinct_names
 from .figures import colour_of, grid
 from .seeds import NOT_METRICS, SCALARS, work_dirs_in
 
@@ -41,12 +43,19 @@ class Group:
     """One run, or those of one command with several seeds.
 
     Attributes:
-        name: Of the folder.
+        name: Of the folder, with parents where others would have the same.
         runs: One for each seed.
     """
 
     name: str
     runs: tuple[Run, ...]
+
+
+def read_groups(folders: Sequence[str | Path]) -> list[Group]:
+    """What is compared, under distinct names; see `read_group`."""
+    groups = map(read_group, folders)
+    names = distinct_names(folders)
+    return [replace(group, name=name) for group, name in zip(groups, names, strict=True)]
 
 
 def read_group(folder: str | Path) -> Group:
@@ -93,8 +102,8 @@ def read_run(work_dir: Path) -> Run:
 def _rows(path: Path) -> list[dict]:
     """The lines of a log, with `x`, the iterations done, and whether it is of a validation.
 
-    Where epochs are counted, a validation has its epoch for a step: it stands where the last
-    line of training does.
+    A validation is never earlier than the last line of training. Where epochs are counted, it has
+    its epoch for a step; where iterations are and `LoggerHook.log_metric_by_epoch` was left on, 0.
     """
     rows, done = [], 0
     for line in path.read_text().splitlines():
@@ -106,7 +115,10 @@ def _rows(path: Path) -> list[dict]:
             continue
         row['validation'] = 'lr' not in row and 'loss' not in row
         by_epoch = any('epoch' in earlier for earlier in rows[:1])
-        done = done if row['validation'] and by_epoch else row['step']
+        if not row['validation']:
+            done = row['step']
+        elif not by_epoch:
+            done = max(done, row['step'])
         rows.append({**row, 'x': done})
     return rows
 
@@ -146,9 +158,12 @@ def draw_curves(groups: Sequence[Group], keys: Sequence[str] = (), log: bool = F
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[len(keys) :]:
         axis.set_visible(False)
+    entries: dict[int, Line2D] = {}  # of the legend, by the number of the group
     for axis, key in zip(axes, keys, strict=False):
         for number, group in enumerate(groups):
-            _draw(axis, group, key, colour_of(number))
+            line = _draw(axis, group, key, colour_of(number))
+            if line:
+                entries.setdefault(number, line)
         axis.set_title(key, fontsize=10, loc='left')
         axis.set_xlabel('iterations', fontsize=9)
         axis.grid(alpha=0.25)
@@ -156,25 +171,26 @@ def draw_curves(groups: Sequence[Group], keys: Sequence[str] = (), log: bool = F
         axis.tick_params(labelsize=8)
         if log and 'loss' in key:
             axis.set_yscale('log')
-    lines = {line.get_label(): line for axis in axes for line in axis.lines
-             if not line.get_label().startswith('_')}  # fmt: skip
     if len(groups) > 1 or any(len(group.runs) > 1 for group in groups):
-        figure.legend(lines.values(), lines.keys(), loc='outside upper center', frameon=False,
-                      fontsize=9, ncols=min(3, len(lines)))  # fmt: skip
+        labels = [line.get_label() for line in entries.values()]
+        figure.legend(entries.values(), labels, loc='outside upper center', frameon=False,
+                      fontsize=9, ncols=min(3, len(labels)))  # fmt: skip
     return figure
 
 
-def _draw(axis: Axes, group: Group, key: str, colour: str) -> None:
+def _draw(axis: Axes, group: Group, key: str, colour: str) -> Line2D | None:
     """The line of a run; of several, their mean and a band of a standard deviation around it."""
     lines = [run.lines[key] for run in group.runs if key in run.lines]
     if not lines:
-        return
+        return None
     steps, mean, std = mean_line(lines)
     name = group.name if len(lines) == 1 else f'{group.name}: mean and std of {len(lines)} seeds'
     few = len(steps) <= 30
-    axis.plot(steps, mean, color=colour, lw=1.4, marker='o' if few else '', ms=3.5, label=name)
+    marker = 'o' if few else ''
+    (line,) = axis.plot(steps, mean, color=colour, lw=1.4, marker=marker, ms=3.5, label=name)
     if std is not None:
         axis.fill_between(steps, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+    return line
 
 
 def mean_line(lines: Sequence[Line]) -> tuple[NDArray, NDArray, NDArray | None]:

@@ -1,39 +1,39 @@
-"""What the figures of the analyses share: colours, and how they are written."""
+"""What the figures of the analyses share: colours, sizes, and how a page takes them."""
 
 from __future__ import annotations
 
 import io
 import re
 from hashlib import sha256
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..atomic import written_whole
 from ..errors import UserError
+from ..outputs import plain_words
 from .predicted.base import Confusion, Errors
 
 # Okabe and Ito's, told apart by the colour-blind and seen on light and on dark ground.
 COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#8c8c8c')
 DARK = (0, 2, 5)  # of them, those on which white is read
+MOST_ROWS = 150  # of pictures: matplotlib draws sides of 2 ** 16 pixels
 MOST_NUMBERS = 26  # classes up to which a matrix has its numbers written in
 
 
-def save_png(figure: Figure, path: str | Path) -> None:
-    """Write a figure as a whole file, at 150 dots an inch.
+def check_rows(count: int) -> None:
+    """Refuse a figure with more rows of pictures than can be drawn, before they are.
 
     Raises:
-        UserError: It cannot be written there.
+        UserError: There are too many.
     """
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as file:
-            figure.savefig(file, format='png', dpi=150)
-    except OSError as error:
-        raise UserError(f'{path} cannot be written', got=error) from error
+    if count > MOST_ROWS:
+        raise UserError(
+            f'{count} rows of pictures do not fit into one figure',
+            expected=f'{MOST_ROWS} at most',
+            do='give a folder in place of the file, where the tool takes one; or draw fewer',
+        )
 
 
 def svg(figure: Figure, label: str) -> str:
@@ -43,6 +43,7 @@ def svg(figure: Figure, label: str) -> str:
         figure: Drawn in matplotlib's black on white.
         label: What it shows, for those who do not see it.
     """
+    plain_words(figure)
     figure.patch.set_alpha(0)
     for axis in figure.axes:
         axis.patch.set_alpha(0)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 
 from ..errors import UserError
-from .figures import save_png
+from ..outputs import check_figure_or_folder, save_figure
+from .figures import check_rows
 from .pictures import Labels, Row, Segments, _CocoTask, read_pictures
 from .predicted import Predicted, Score
 
@@ -72,23 +73,27 @@ def draw_gallery(
 
 
 def write_worst(cfg: Config, predicted: Predicted, target: str, count: int) -> list[Score]:
-    """Write the worst pictures: into one PNG, or each into a folder, named by its rank.
+    """Write the worst pictures: into one figure, or each into a folder, named by its rank.
 
     Args:
         cfg: The config that was tested.
         predicted: Its predictions.
-        target: A file that ends in .png, or a folder.
+        target: A file (.png, .pdf, .svg), or a folder.
         count: How many.
+
+    Raises:
+        UserError: The target cannot be written, or has more rows than can be drawn.
     """
+    in_one = check_figure_or_folder(target)
     task, scores = read_pictures(cfg, predicted.folder), worst(predicted, count)
     labels = [
         f'{Path(score.path).name}\n{predicted.scored_by}: {score.value:.1f}' for score in scores
     ]
-    if Path(target).suffix.lower() == '.png':
-        save_png(draw_gallery(task, [score.path for score in scores], labels), target)
+    if in_one:
+        check_rows(len(scores))
+        save_figure(draw_gallery(task, [score.path for score in scores], labels), target)
         return scores
-    Path(target).mkdir(parents=True, exist_ok=True)
     for rank, (score, label) in enumerate(zip(scores, labels, strict=True), 1):
         name = f'{rank:03d}_{Path(score.path).stem}.png'
-        save_png(draw_gallery(task, [score.path], [label]), Path(target, name))
+        save_figure(draw_gallery(task, [score.path], [label]), Path(target, name))
     return scores

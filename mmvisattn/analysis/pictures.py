@@ -33,6 +33,7 @@ from ..inference.painting import (
     enlarged,
     times_larger,
 )
+from ..inference.pictures import read_picture
 
 Row = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]  # picture, truth, prediction
 
@@ -83,7 +84,7 @@ class Segments:
     def row(self, path: str) -> Row:
         """A picture, and both its label maps in the classes' colours."""
         sample = self.dataset[self._numbers[path]]['data_samples']
-        picture = np.asarray(Image.open(path).convert('RGB'))
+        picture = read_picture(path)
         truth = sample.gt_sem_seg.data[0].numpy()
         file = self.results / f'{Path(path).stem}.png'
         predicted = np.asarray(Image.open(file)) - int(sample.reduce_zero_label)
@@ -105,14 +106,17 @@ class _CocoTask:
 
     @cached_property
     def paths(self) -> Sequence[str]:
-        """The pictures, in the order of their ids."""
+        """The pictures of the test, in the order of their ids."""
         return list(self._images)
 
     @cached_property
     def _images(self) -> dict[str, dict]:
         images = sorted(self._both[0]['images'], key=lambda image: image['id'])
         folder = self.dataset.data_prefix['img']
-        return {str(Path(folder, image['file_name'])): image for image in images}
+        named = {str(Path(folder, image['file_name'])): image for image in images}
+        infos = map(self.dataset.get_data_info, range(len(self.dataset)))
+        tested = {str(Path(info['img_path'])) for info in infos}
+        return {path: image for path, image in named.items() if path in tested}
 
     @cached_property
     def _both(self) -> tuple[dict, dict | list]:
@@ -205,7 +209,8 @@ class Poses(_CocoTask):
     def sample(self, image: dict, found: list[dict], true: bool) -> BaseDataElement:
         """Keypoints, each with how visible it is or how sure the network of it."""
         points = np.array([a['keypoints'] for a in found], float)
-        points = points.reshape(len(found), -1, 3) * (self.times, self.times, 1)
+        points = points.reshape(-1, self.dataset.metainfo['num_keypoints'], 3)
+        points = points * (self.times, self.times, 1)
         persons = InstanceData(keypoints=points[..., :2], keypoints_visible=points[..., 2])
         return BaseDataElement(**{'gt_instances' if true else 'pred_instances': persons})
 
@@ -254,7 +259,7 @@ TASKS['results.json'] = Labels
 
 def _enlarged(path: str | Path) -> tuple[NDArray[np.uint8], int]:
     """A picture (H, W, 3), so many times as large as in the file."""
-    picture = Image.open(path).convert('RGB')
+    picture = Image.fromarray(read_picture(path))
     times = times_larger(*picture.size)
     return np.asarray(picture.resize([times * n for n in picture.size])), times
 

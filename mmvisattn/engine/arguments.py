@@ -46,6 +46,13 @@ class Renamed(argparse.Action):
         parser.error(f'{self.option_strings[0]} is now: {self.today}')
 
 
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on, as the `type` of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{text}'")
+    return int(text)
+
+
 def train_parser() -> argparse.ArgumentParser:
     """Arguments of tools/train.py."""
     parser = _parser('Train a network.')
@@ -80,7 +87,7 @@ def train_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--accumulate',
-        type=_count,
+        type=at_least_one,
         metavar='N',
         help='step after N batches, as if they were one',
     )
@@ -156,12 +163,6 @@ def _momentum(text: str) -> float:
             f"(a decay of 0.9998 is 0.0002), got '{text}'"
         )
     return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{text}'")
-    return int(text)
 
 
 def _parser(description: str) -> argparse.ArgumentParser:

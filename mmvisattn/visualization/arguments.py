@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from ..engine.arguments import Options
+from ..engine.arguments import Options, at_least_one
 from ..errors import UserError
 from ..inference import Inferencer
-from .figure import check_figure_name
+from ..outputs import check_figure_name
 from .view import View
 
 
 def figure_options(parser: argparse.ArgumentParser) -> None:
     """Add what every tool takes that draws."""
-    parser.add_argument('--dpi', type=int, default=300, help='pixels per inch, 300 as journals ask')
+    parser.add_argument(
+        '--dpi', type=at_least_one, default=300, help='pixels per inch, 300 as journals ask'
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE', help='change the config'
     )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -13,18 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from ..atomic import written_whole
-from ..errors import UserError
-
-FORMATS = ('.png', '.pdf', '.svg')
 MAP = 'viridis'  # even in lightness: it prints in grey and serves the colour-blind
 STRENGTH = 0.5  # of a map over the picture
 TEXT = {
     'font.size': 8,
     'axes.titlesize': 8,
     'axes.labelsize': 8,
-    'pdf.fonttype': 42,  # text stays text
-    'svg.fonttype': 'none',
+    'text.parse_math': False,  # a name may have "$" in it
 }
 WIDTH, BAR = 7.0, 0.5  # inches: two columns of a paper, and what a colour bar takes of them
 CROWDED = 4  # panels beside each other, from which on titles are set smaller
@@ -101,31 +94,3 @@ def colour_bar(axis: Axes, limits: tuple[float, float], label: str, words: bool 
     ends = ('low', 'high') if words else [f'{limit:.2g}' for limit in limits]
     bar.set_ticks(limits, labels=ends)
     bar.ax.tick_params(length=2, pad=2)
-
-
-def check_figure_name(path: str | Path) -> None:
-    """Refuse a file that no figure can be written to, before the work.
-
-    Raises:
-        UserError: Another ending, or no such folder.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(
-            f'{path} is no figure', expected=f'a name that ends with {", ".join(FORMATS)}'
-        )
-    if not path.parent.is_dir():
-        raise UserError(f'no such folder: {path.parent}', do=f'mkdir -p {path.parent}')
-
-
-def save_figure(figure: Figure, path: str | Path, dpi: int = 300) -> None:
-    """Write a figure, whole; the ending of the name says as what.
-
-    Args:
-        figure: The figure.
-        path: The file.
-        dpi: Pixels per inch of a PNG, and of the pictures in a PDF or SVG.
-    """
-    check_figure_name(path)
-    with written_whole(path) as file, rc_context(TEXT):
-        figure.savefig(file, format=Path(path).suffix[1:].lower(), dpi=dpi)

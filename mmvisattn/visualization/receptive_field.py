@@ -32,9 +32,10 @@ from torch.nn import functional as F
 from ..engine.config import load_config
 from ..engine.loading import load_network
 from ..errors import UserError
+from ..inference.pictures import read_picture
 from ..inference.sources import PICTURES
+from ..naming import distinct_names
 from .figure import LINE, MAP, TEXT, colour_bar, new_figure, title
-from .pictures import read_picture
 from .view import strides_of
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
@@ -153,18 +154,28 @@ def measure_all(
         options: Changes to every config.
 
     Returns:
-        {name for a figure: field}, the name of the config; with that of the checkpoint where a
-        config comes twice.
+        {name for a figure: field}; see `names_of`.
     """
     fields = {}
-    configs = [config for config, _ in networks]
-    for config, checkpoint in networks:
+    for name, (config, checkpoint) in zip(names_of(networks), networks, strict=True):
         backbone, cfg = load_backbone(config, checkpoint, options)
-        name = Path(config).stem
-        if configs.count(config) > 1:
-            name = f'{name}, {Path(checkpoint).name}'
         fields[name] = receptive_field(backbone, pictures_for(cfg, size, folder, count))
     return fields
+
+
+def names_of(networks: Sequence[tuple[str, str]]) -> list[str]:
+    """Distinct names: of the configs, with that of the checkpoint where a config comes again."""
+    configs = [Path(config).with_suffix('').absolute() for config, _ in networks]
+    unique = list(dict.fromkeys(configs))
+    names = []
+    for config, name in zip(unique, distinct_names(unique), strict=True):
+        its = [number for number, other in enumerate(configs) if other == config]
+        checkpoints = distinct_names([networks[number][1] for number in its])
+        names += [
+            (number, f'{name}, {checkpoint}' if len(its) > 1 else name)
+            for number, checkpoint in zip(its, checkpoints, strict=True)
+        ]
+    return [name for _, name in sorted(names)]
 
 
 def load_backbone(

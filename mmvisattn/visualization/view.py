@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..inference import Inferencer
-from .pictures import read_picture
+from ..inference.pictures import read_picture
 
 # How far from a straight line the steps of a pipeline may move a pixel, of the picture's side.
 OFF_THE_LINE = 0.02

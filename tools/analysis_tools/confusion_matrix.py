@@ -10,11 +10,12 @@ nothing stands in the row or column "background".
 
 import argparse
 
-from mmvisattn.analysis.figures import draw_confusion, save_png
+from mmvisattn.analysis.figures import draw_confusion
 from mmvisattn.analysis.predicted import read_predicted
 from mmvisattn.engine.arguments import Options
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import reported
+from mmvisattn.outputs import check_figure_name, save_figure
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(
@@ -22,14 +23,14 @@ if __name__ == '__main__':
     )
     parser.add_argument('config', help='the config that was tested')
     parser.add_argument('results', help='folder of predictions (tools/test.py --out)')
-    parser.add_argument('png', help='the file to write')
+    parser.add_argument('figure', help='the file to write: .png, .pdf or .svg')
     parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE')
     args = parser.parse_args()
     with reported():
+        check_figure_name(args.figure)
         confusion = read_predicted(
             load_config(args.config, args.cfg_options), args.results
         ).confusion()
-        save_png(draw_confusion(confusion), args.png)
-        print(
-            f'{args.png}: {len(confusion.true)} classes, {confusion.counts.sum()} {confusion.unit}'
-        )
+        save_figure(draw_confusion(confusion), args.figure)
+        counted = f'{confusion.counts.sum()} {confusion.unit}'
+        print(f'{args.figure}: {len(confusion.true)} classes, {counted}')

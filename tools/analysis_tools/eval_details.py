@@ -10,10 +10,10 @@ import json
 
 from mmvisattn.analysis.predicted import read_predicted
 from mmvisattn.analysis.tables import as_csv, as_json, as_text
-from mmvisattn.atomic import write_text
 from mmvisattn.engine.arguments import Options
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import reported
+from mmvisattn.outputs import check_output, write_output
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(
@@ -26,10 +26,12 @@ if __name__ == '__main__':
     parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE')
     args = parser.parse_args()
     with reported():
+        for file in filter(None, (args.json, args.csv)):
+            check_output(file)
         cfg = load_config(args.config, args.cfg_options)
         tables = read_predicted(cfg, args.results).details()
         print('\n\n'.join('\n'.join(as_text(table)) for table in tables))
         if args.json:
-            write_text(args.json, json.dumps(as_json(tables), indent=1))
+            write_output(args.json, json.dumps(as_json(tables), indent=1))
         if args.csv:
-            write_text(args.csv, as_csv(tables))
+            write_output(args.csv, as_csv(tables))

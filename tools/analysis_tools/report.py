@@ -11,7 +11,7 @@ Without predictions it has no metrics by class and no pictures.
 import argparse
 
 from mmvisattn.analysis.report import write_report
-from mmvisattn.engine.arguments import Options
+from mmvisattn.engine.arguments import Options, at_least_one
 from mmvisattn.errors import reported
 
 if __name__ == '__main__':
@@ -22,7 +22,9 @@ if __name__ == '__main__':
     parser.add_argument('--out', metavar='HTML', help='default: WORK_DIR/report.html')
     parser.add_argument('--config', help='what was tested (default: the config in WORK_DIR)')
     parser.add_argument('--results', metavar='DIR', help='default: WORK_DIR/predictions')
-    parser.add_argument('--num', type=int, default=6, help='pictures of each kind (default: 6)')
+    parser.add_argument(
+        '--num', type=at_least_one, default=6, help='pictures of each kind (default: 6)'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=Options, metavar='KEY=VALUE')
     args = parser.parse_args()
     with reported():

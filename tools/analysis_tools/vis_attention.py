@@ -6,9 +6,9 @@ python tools/analysis_tools/vis_attention.py CONFIG CKPT PICTURE PNG --point 80 
 """
 
 from mmvisattn.errors import reported
+from mmvisattn.outputs import save_figure
 from mmvisattn.visualization.arguments import looking_parser, opened
 from mmvisattn.visualization.attention import draw_attention
-from mmvisattn.visualization.figure import save_figure
 
 if __name__ == '__main__':
     parser = looking_parser(__doc__)

@@ -6,10 +6,11 @@ python tools/analysis_tools/vis_features.py CONFIG CKPT PICTURE PNG --layers sta
 python tools/analysis_tools/vis_features.py CONFIG CKPT PICTURE PNG --channels pca
 """
 
+from mmvisattn.engine.arguments import at_least_one
 from mmvisattn.errors import reported
+from mmvisattn.outputs import save_figure
 from mmvisattn.visualization.arguments import looking_parser, opened
 from mmvisattn.visualization.features import draw_features
-from mmvisattn.visualization.figure import save_figure
 
 if __name__ == '__main__':
     parser = looking_parser(__doc__)
@@ -18,7 +19,7 @@ if __name__ == '__main__':
     parser.add_argument('--channels', nargs='+', default=['variance'], metavar='N',
                         help="numbers; 'variance': those that vary most over the picture; 'pca': "
                         'three principal components as red, green and blue')  # fmt: skip
-    parser.add_argument('--count', type=int, default=6, metavar='N',
+    parser.add_argument('--count', type=at_least_one, default=6, metavar='N',
                         help='how many channels, where none is named (6)')  # fmt: skip
     args = parser.parse_args()
     channels = args.channels[0]

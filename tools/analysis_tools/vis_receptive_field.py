@@ -10,9 +10,10 @@ python tools/analysis_tools/vis_receptive_field.py configs/fpn_cyclemlp_b2_ade20
 
 import argparse
 
+from mmvisattn.engine.arguments import at_least_one
 from mmvisattn.errors import reported
+from mmvisattn.outputs import check_figure_name, save_figure
 from mmvisattn.visualization.arguments import figure_options
-from mmvisattn.visualization.figure import check_figure_name, save_figure
 from mmvisattn.visualization.receptive_field import draw_receptive_fields, measure_all, table
 
 if __name__ == '__main__':
@@ -23,9 +24,9 @@ if __name__ == '__main__':
                         help='networks, then the figure to write: .png, .pdf or .svg')  # fmt: skip
     parser.add_argument('--pictures', metavar='DIR',
                         help='pictures to average over (default: normal noise)')  # fmt: skip
-    parser.add_argument('--count', type=int, default=20, metavar='N',
+    parser.add_argument('--count', type=at_least_one, default=20, metavar='N',
                         help='how many pictures (20)')  # fmt: skip
-    parser.add_argument('--size', type=int, nargs='+', default=[512], metavar='N',
+    parser.add_argument('--size', type=at_least_one, nargs='+', default=[512], metavar='N',
                         help='height and width of the input, or its side (512)')  # fmt: skip
     figure_options(parser)
     args = parser.parse_args()

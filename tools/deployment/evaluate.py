@@ -5,7 +5,7 @@ python tools/deployment/evaluate.py CONFIG MODEL.onnx
 
 import argparse
 
-from mmvisattn.engine.arguments import Options
+from mmvisattn.engine.arguments import Options, at_least_one
 from mmvisattn.errors import reported
 from mmvisattn.exporting import evaluate_file
 
@@ -15,7 +15,7 @@ if __name__ == '__main__':
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('file', help='what tools/deployment/export.py or quantize.py wrote')
-    parser.add_argument('--num', type=int, metavar='N', help='the first N pictures alone')
+    parser.add_argument('--num', type=at_least_one, metavar='N', help='the first N pictures alone')
     parser.add_argument(
         '--cfg-options', dest='options', nargs='+', action=Options, metavar='KEY=VALUE',
         help='change the config',

@@ -5,7 +5,7 @@ python tools/deployment/quantize.py CONFIG MODEL.onnx [--num 32] [--out FILE]
 
 import argparse
 
-from mmvisattn.engine.arguments import Options
+from mmvisattn.engine.arguments import Options, at_least_one
 from mmvisattn.errors import reported
 from mmvisattn.exporting import quantize_file
 
@@ -16,7 +16,7 @@ if __name__ == '__main__':
     parser.add_argument('config', help='config file')
     parser.add_argument('file', help='what tools/deployment/export.py wrote')
     parser.add_argument('--out', metavar='FILE', help='(MODEL_int8.onnx)')
-    parser.add_argument('--num', type=int, default=32, metavar='N', help='pictures (32)')
+    parser.add_argument('--num', type=at_least_one, default=32, metavar='N', help='pictures (32)')
     parser.add_argument(
         '--exclude', dest='excluded', default='', metavar='TEXT',
         help='leave nodes with this in their names in float32, such as decode_head/conv_seg',
