@@ -35,11 +35,12 @@ RECORD = {
 }  # fmt: skip
 
 
-def log(work_dir, metric='mIoU'):
+def log(work_dir, metric='mIoU', validated=True):
     file = work_dir / '20260101_000000/vis_data/scalars.json'
     file.parent.mkdir(parents=True)
     rows = [dict(lr=0.1 / n, loss=3 / n, time=0.2, data_time=0.01, step=n) for n in (5, 10, 15, 20)]
-    rows += [{metric: 41.5, 'time': 0.05, 'step': 20}]
+    if validated:
+        rows += [{metric: 41.5, 'time': 0.05, 'step': 20}]
     file.write_text(''.join(json.dumps(row) + '\n' for row in rows))
     (work_dir / '20260101_000000/record.json').write_text(json.dumps(RECORD))
 
@@ -149,8 +150,48 @@ def test_the_tool_writes_a_page_of_seeds(tmp_path, monkeypatch, capsys):
     runpy.run_path(str(ROOT / 'tools/analysis_tools/report.py'), run_name='__main__')
     assert capsys.readouterr().out.endswith('report.html\n')
     text = (tmp_path / 'report.html').read_text()
-    assert 'of the last of 2 seeds' in text
+    assert 'of seed_1, the last of 2 seeds' in text
+    assert '41.5 +- 0 (of 2 seeds)' in text
     assert text.count('<td>finished</td><td>1 min 30 s</td>') == 2
+
+
+def test_a_page_of_seeds_of_which_the_last_was_killed(tmp_path):
+    """Before its first validation; and predictions lie beside the seeds."""
+    data = make_data('ade20k', tmp_path / 'data', num_train=1, num_val=2)
+    options = {'data_root': str(data), 'test_dataloader.num_workers': 0,
+               'test_dataloader.persistent_workers': False}  # fmt: skip
+    cfg = load_config(ROOT / DEMO_CONFIG, options)
+    seeds = tmp_path / 'seeds'
+    log(seeds / 'seed_0')
+    log(seeds / 'seed_1', validated=False)
+    running = copy.deepcopy(RECORD)
+    running['outcome'] = dict(status='running', iter=20)
+    (seeds / 'seed_1/20260101_000000/record.json').write_text(json.dumps(running))
+    cfg.dump(seeds / 'seed_0/config.py')
+    write_guess('segmentation', data, seeds / 'predictions', cfg.classes)
+    text = write_report(str(seeds), str(tmp_path / 'new/page.html'), count=1).read_text()
+    assert 'mIoU: 41.5 at iteration 20, of seed_0, the last of 1 seeds' in text
+    assert '41.5 (of 1 seeds)' in text
+    assert 'mIoU of the picture' in text
+    assert 'a batch of the validation' not in text, 'the newest validated nothing'
+    for path in (seeds / 'predictions').iterdir():
+        path.unlink()
+    text = write_report(str(seeds), str(tmp_path / 'page.html')).read_text()
+    assert 'predictions is not shown whole' in text
+    assert 'mIoU: 41.5' in text
+    with pytest.raises(UserError, match='lacks|missing'):
+        write_report(str(seeds), results=str(seeds / 'predictions'))
+
+
+def test_a_page_has_the_metrics_that_an_earlier_start_found(tmp_path):
+    log(tmp_path / 'run')
+    resumed = copy.deepcopy(RECORD)
+    resumed['run']['start'] = '2026-01-02T00:00:00+00:00'
+    resumed['outcome'] = dict(status='running', iter=25)
+    (tmp_path / 'run/20260102_000000').mkdir()
+    (tmp_path / 'run/20260102_000000/record.json').write_text(json.dumps(resumed))
+    text = write_report(str(tmp_path / 'run')).read_text()
+    assert 'Metrics of the last validation' in text
 
 
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])

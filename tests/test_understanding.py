@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 from conftest import DEMO_CONFIG, ROOT, forget_visualizers, short_run
 from guesses import write_guess
-from PIL import Image
+from matplotlib.figure import Figure
+from PIL import ExifTags, Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmvisattn.analysis.browsing import browse
-from mmvisattn.analysis.curves import draw_curves, mean_line, read_group, read_run
-from mmvisattn.analysis.figures import svg
+from mmvisattn.analysis.curves import (
+    draw_curves,
+    mean_line,
+    read_group,
+    read_groups,
+    read_run,
+)
+from mmvisattn.analysis.figures import check_rows, svg
 from mmvisattn.analysis.gallery import worst, write_worst
+from mmvisattn.analysis.pictures import _enlarged, read_pictures
 from mmvisattn.analysis.predicted import read_predicted
 from mmvisattn.analysis.predicted.boxes import match
 from mmvisattn.analysis.predicted.maps import KINDS, borders, confusion_of, kinds_of_pixels
@@ -29,6 +37,9 @@ from mmvisattn.engine.results import evaluate_results
 from mmvisattn.engine.run import test as run_test
 from mmvisattn.engine.run import train
 from mmvisattn.errors import UserError
+from mmvisattn.inference.pictures import read_picture
+from mmvisattn.naming import distinct_names
+from mmvisattn.outputs import save_figure, write_output
 
 # Framework, layout, and the metric that the first row of the last table but one column holds.
 TASKS = {
@@ -220,6 +231,76 @@ def test_the_tools_write_what_they_say(guessed, tmp_path, capsys):
     assert f'car            {table["car"]["AP"]:7.1f}' in capsys.readouterr().out
 
 
+def test_what_cannot_be_written_is_refused_before_the_work(guessed, tmp_path, capsys):
+    one, config = guessed('detection'), config_of('detection')
+    given = [config, one.folder]
+    capsys.readouterr()
+    for call in (
+        ['worst_pictures.py', *given, tmp_path / 'w.jpg'],
+        ['confusion_matrix.py', *given, tmp_path / 'c.txt'],
+        ['worst_pictures.py', *given, tmp_path / 'w.png', '--num', 0],
+        ['browse_dataset.py', config, tmp_path / 'b.png', '--num', -1],
+        ['eval_details.py', *given, '--csv', tmp_path],
+    ):
+        with pytest.raises(SystemExit) as end:
+            tool(*call)
+        assert end.value.code == 2
+    assert 'loading annotations' not in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match='give a folder'):
+        check_rows(151)
+    with pytest.raises(UserError, match='cannot be drawn'):
+        save_figure(Figure(figsize=(1, 700)), tmp_path / 'long.png', dpi=100)
+    write_output(tmp_path / 'new/folder/a.csv', 'a')
+    save_figure(Figure(), tmp_path / 'other/a.svg')
+    assert (tmp_path / 'other/a.svg').read_text().startswith('<?xml')
+
+
+@pytest.mark.parametrize('task', ['instance', 'pose'])
+def test_a_network_that_finds_nothing_has_missed_everything(task, guessed, tmp_path):
+    """As an early checkpoint does: its results are an empty list."""
+    one, files = guessed(task), [p.name for p in guessed(task).folder.iterdir()]
+    for name in files:
+        (tmp_path / name).write_text('[]')
+    predicted = read_predicted(one.cfg, str(tmp_path))
+    assert all(row[0] == 0 for row in predicted.details()[0].rows.values() if row[0] == row[0])
+    errors = predicted.errors()
+    assert errors.shares[0, -1] == 1
+    assert {score.value for score in predicted.scores()} == {0.0}
+    if task != 'pose':
+        counts = predicted.confusion().counts
+        assert counts[:, -1].sum() == counts.sum() > 0, 'all in the column of the background'
+    write_worst(one.cfg, predicted, str(tmp_path / 'worst.png'), 1)
+
+
+@pytest.mark.parametrize('task', ['detection', 'panoptic'])
+def test_a_part_of_the_test_set_has_scores(task, guessed):
+    one = guessed(task)
+    cfg = load_config(config_of(task), {**one.options, 'test_dataloader.dataset.indices': 3})
+    predicted = read_predicted(cfg, str(one.folder))
+    infos = map(predicted.loader.dataset.get_data_info, range(3))
+    tested = {info['img_path'] for info in infos}
+    assert {score.path for score in predicted.scores()} == tested
+    assert set(read_pictures(cfg, one.folder).paths) == tested
+
+
+def test_pictures_are_shown_as_networks_read_them(guessed, tmp_path):
+    """Turned by their EXIF orientation; of 16 bits the upper 8."""
+    colours = np.zeros((20, 30, 3), np.uint8)
+    colours[:, :15] = 200
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # the left of the file is the top
+    Image.fromarray(colours).save(tmp_path / 'turned.png', exif=exif)
+    turned = read_picture(tmp_path / 'turned.png')
+    assert turned.shape == (30, 20, 3)
+    assert (turned[:15] == 200).all()
+    deep = np.full((20, 30), 0x4012, np.uint16)
+    Image.fromarray(deep).save(tmp_path / 'deep.png')
+    assert (read_picture(tmp_path / 'deep.png') == 0x40).all()
+    shown, times = _enlarged(tmp_path / 'turned.png')
+    assert shown.shape == (30 * times, 20 * times, 3)
+
+
 def test_worst_pictures_fill_a_folder(guessed, tmp_path):
     one = guessed('segmentation')
     scores = write_worst(one.cfg, one.predicted, str(tmp_path / 'worst'), 2)
@@ -278,6 +359,30 @@ def test_epochs_stand_at_their_iterations(tmp_path):
     log(tmp_path, '20260101_000000', [*rows[:2], {'accuracy/top1': 1.0, 'step': 1}, *rows[2:],
                                       {'accuracy/top1': 3.0, 'step': 2}])  # fmt: skip
     assert read_run(tmp_path).lines['accuracy/top1'][0].tolist() == [40, 80]
+
+
+def test_validations_that_were_logged_at_step_0_stand_where_they_were(tmp_path):
+    """A loop that counts iterations has no epochs, and `LoggerHook` logs them by default."""
+    rows = [*steps([20, 40], 1), dict(PQ=1.0, step=0), *steps([60, 80], 1), dict(PQ=2.0, step=0)]
+    log(tmp_path, '20260101_000000', rows)
+    assert read_run(tmp_path).lines['PQ'][0].tolist() == [40, 80]
+
+
+def test_every_run_has_a_name_of_its_own_in_the_legend(tmp_path):
+    folders = [tmp_path / name for name in ('A/seed_0', 'B/seed_0', '_old', 'costs $1 or $2')]
+    for folder in folders:
+        log(folder, '1', steps([1, 2], 4))
+    names = ['A/seed_0', 'B/seed_0', '_old', 'costs $1 or $2']
+    assert distinct_names(folders) == names
+    assert distinct_names([*folders[2:3], 'x', *folders[2:3]]) == ['_old', 'x', '_old (2)']
+    figure = draw_curves(read_groups(folders), log=True)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == names
+    for name in ('a.png', 'a.pdf', 'a.svg'):
+        save_figure(figure, tmp_path / name)  # "$" is no formula
+    words = (tmp_path / 'a.svg').read_text()
+    assert 'costs $1 or $2' in words
+    assert '>$\\mathdefault' not in words, 'powers of ten are'
 
 
 def test_seeds_are_a_mean_and_a_band(tmp_path, capsys):

@@ -88,9 +88,14 @@ def read_seeds(folders: Iterable[str | Path], task: str = 'train') -> list[SeedR
 
 
 def work_dirs_in(folder: Path) -> list[Path]:
-    """The folder itself if it is a work dir; else those in it, seed_10 after seed_9."""
+    """The folder itself if it is a work dir; else those in it, seed_10 after seed_9.
+
+    What lies beside them, such as predictions, is left out.
+    """
     below = sorted((p for p in folder.iterdir() if p.is_dir()), key=_in_order)
-    return [folder] if not below or any(map(is_log_dir, below)) else below
+    if not below or any(map(is_log_dir, below)):
+        return [folder]
+    return [p for p in below if not _lies_beside(p)] or below
 
 
 def summarize(runs: Iterable[SeedRun]) -> dict[str, Spread]:
@@ -186,7 +191,7 @@ def _numbers(metrics: dict) -> dict[str, float]:
 
 def _require_one_length(runs: list[SeedRun]) -> None:
     """Leave out runs whose last validation came earlier than that of others."""
-    last = max((run.step for run in runs if run.step and run.problem is None), default=None)
+    last = max((run.step for run in runs if run.step and run.problem is None), default=0)
     for run in runs:
         if run.problem is None and run.step is not None and run.step < last:
             run.problem = f'its last validation is of step {run.step}, that of others of {last}'
@@ -195,6 +200,13 @@ def _require_one_length(runs: list[SeedRun]) -> None:
 def is_log_dir(folder: Path) -> bool:
     """Whether a run logged into a folder."""
     return (folder / NAME).is_file() or (folder / SCALARS).is_file()
+
+
+def _lies_beside(folder: Path) -> bool:
+    """Whether a folder has files, and none of a run: a seed that never ran has an empty one."""
+    inside = list(folder.iterdir())
+    of_run = any(path.suffix == '.py' or is_log_dir(path) for path in inside)
+    return not of_run and any(path.is_file() for path in inside)
 
 
 def _in_order(path: Path) -> list:

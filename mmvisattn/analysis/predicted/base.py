@@ -119,6 +119,13 @@ class Predicted:
         """Which kinds of errors there are, and how much of the truth each costs."""
         raise NotImplementedError
 
+    def scores_of(self, values: dict[int, float]) -> list[Score]:
+        """Scores of pictures, of {id: share of 1}; those that were not tested are left out."""
+        dataset = self.loader.dataset
+        infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+        paths = {info['img_id']: info['img_path'] for info in infos}
+        return [Score(paths[i], 100 * value) for i, value in values.items() if i in paths]
+
     def scores(self) -> list[Score]:
         """A score for each picture that has one."""
         raise NotImplementedError

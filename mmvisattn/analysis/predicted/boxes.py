@@ -20,6 +20,7 @@ from .coco import (
     load_found,
     picture_averages,
     quiet,
+    with_annotations,
     with_category,
 )
 
@@ -166,7 +167,7 @@ class Boxes(Predicted):
             for a in self.truth.dataset['annotations']
             if a['category_id'] == category or a['category_id'] in forgiven
         ]
-        sides = [_coco(self.truth, annotations, category) for annotations in (truth, found)]
+        sides = [with_annotations(self.truth, annotations) for annotations in (truth, found)]
         evaluator = self._evaluator(*sides, self.kind)
         evaluator.params.catIds = [category]
         evaluator.params.areaRng, evaluator.params.areaRngLbl = [[0, 1e10]], ['all']
@@ -182,13 +183,7 @@ class Boxes(Predicted):
     def scores(self) -> list[Score]:
         """The AP of each picture in which there is something."""
         averages = picture_averages(self._evaluator(self.truth, self.found, self.kind))
-        paths = self._paths()
-        return [Score(paths[image], 100 * value) for image, value in averages.items()]
-
-    def _paths(self) -> dict[int, str]:
-        dataset = self.loader.dataset
-        infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-        return {info['img_id']: info['img_path'] for info in infos}
+        return self.scores_of(averages)
 
     def _found(self, kind: str) -> COCO:
         # With a box beside its mask a prediction would have the size of the box.
@@ -246,16 +241,3 @@ def match(overlaps: NDArray, same: NDArray) -> dict[int, int]:
             if i not in matched and free.any():
                 matched[i] = int(np.argmax(np.where(free, overlaps[i], -1)))
     return matched
-
-
-def _coco(truth: COCO, annotations: list[dict], category: int) -> COCO:
-    """The pictures of `truth` with other annotations."""
-    made = COCO()
-    made.dataset = {
-        'images': truth.dataset['images'],
-        'categories': truth.loadCats(category),
-        'annotations': annotations,
-    }
-    with quiet():
-        made.createIndex()
-    return made

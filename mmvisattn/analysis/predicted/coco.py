@@ -11,8 +11,6 @@ import numpy as np
 from mmengine.fileio import load
 from numpy.typing import NDArray
 
-from ...errors import UserError
-
 MAX_DETECTIONS = 100  # of a picture, as in COCO's AP
 
 
@@ -30,17 +28,21 @@ def load_found(truth: object, file: str, without: str = '') -> object:
         truth: The annotations, a `COCO`.
         file: COCO results.
         without: A key that is left out of each.
-
-    Raises:
-        UserError: There is no prediction at all.
     """
     found = load(file)
-    if not found:
-        raise UserError(f'{file} holds no prediction', do='test a checkpoint that finds something')
     for one in found:
         one.pop(without, None)
     with quiet():
-        return truth.loadRes(found)
+        return truth.loadRes(found) if found else with_annotations(truth, [])
+
+
+def with_annotations(truth: object, annotations: list[dict]) -> object:
+    """The pictures and categories of a `COCO` with other annotations."""
+    made = type(truth)()
+    made.dataset = {**truth.dataset, 'annotations': annotations}
+    with quiet():
+        made.createIndex()
+    return made
 
 
 def average_precision(precision: NDArray) -> float:

@@ -101,12 +101,7 @@ class Keypoints(Predicted):
 
     def scores(self) -> list[Score]:
         """The AP of each picture with persons in it."""
-        averages = picture_averages(self._evaluator())
-        dataset = self.loader.dataset
-        infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-        paths = {info['img_id']: info['img_path'] for info in infos}
-        found = ((image, value) for image, value in averages.items() if image in paths)
-        return [Score(paths[image], 100 * value) for image, value in found]
+        return self.scores_of(picture_averages(self._evaluator()))
 
     def _evaluator(self) -> COCOeval:
         with quiet():

@@ -93,15 +93,12 @@ class Panoptic(Predicted):
 
     def scores(self) -> list[Score]:
         """The PQ of each picture, over the classes in it or in its prediction."""
-        dataset = self.loader.dataset
-        infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-        paths = {info['img_id']: info['img_path'] for info in infos}
-        scores = []
+        values = {}
         for (true, _), stat in zip(self.pairs, self._stats, strict=True):
             quality, _ = stat.pq_average(self.categories, isthing=None)
             if quality['n']:
-                scores.append(Score(paths[true['image_id']], 100 * quality['pq']))
-        return scores
+                values[true['image_id']] = quality['pq']
+        return self.scores_of(values)
 
     def _pairs(self) -> Iterator[Pair]:
         labels = {number: i for i, number in enumerate(self.categories)}

@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ... import __version__
-from ...atomic import write_text
 from ...datasets.checks.report import spread
 from ...engine.config import load_config
 from ...errors import UserError
+from ...outputs import check_output, write_output
 from ..curves import Group, default_keys, draw_curves, read_group
 from ..figures import draw_confusion, draw_errors, svg
 from ..gallery import TITLES, rows_of
 from ..pictures import read_pictures
 from ..predicted import Errors, Predicted, Table, read_predicted
 from ..records import records_in
-from ..seeds import NOT_METRICS, work_dirs_in
+from ..seeds import SeedRun, read_seeds, summarize, work_dirs_in
 from ..tables import shown
 
 PREDICTIONS = 'predictions'  # where `make demo` and the README let a test write, in the work dir
@@ -110,23 +110,27 @@ def write_report(
     """
     folder = Path(work_dir)
     group = read_group(folder)
+    target = Path(out or folder / 'report.html')
+    check_output(target)
     page = Page(folder.resolve().name)
     _add_records(page, folder, group)
+    page.metrics = list(_metrics(read_seeds([folder])))
     _add_curves(page, group)
     chosen = results or str(folder / PREDICTIONS)
     if results or Path(chosen).is_dir():
-        cfg = load_config(config or _dumped(folder), options)
-        _add_predictions(page, cfg, chosen, count)
+        try:
+            cfg = load_config(config or _dumped(folder), options)
+            _add_predictions(page, cfg, chosen, count)
+        except UserError as error:
+            if results:
+                raise
+            page.notes.append(f'{chosen} is not shown whole: {error}')
     else:
         page.notes.append(
             'No predictions: tools/test.py CONFIG CHECKPOINT --out WORK_DIR/predictions writes '
             'them, and this page then has metrics by class and pictures.'
         )
-    target = Path(out or folder / 'report.html')
-    try:
-        write_text(target, render(page))
-    except OSError as error:
-        raise UserError(f'{target} cannot be written', got=error) from error
+    write_output(target, render(page))
     return target
 
 
@@ -146,10 +150,10 @@ def render(page: Page) -> str:
 
 def _dumped(folder: Path) -> str:
     """The config that a training wrote into its work dir."""
-    found = sorted(work_dirs_in(folder)[0].glob('*.py'), key=lambda path: path.stat().st_mtime)
+    found = [path for work_dir in work_dirs_in(folder) for path in work_dir.glob('*.py')]
     if not found:
         raise UserError(f'no config in {folder}', do='give the one that was tested: --config FILE')
-    return str(found[-1])
+    return str(max(found, key=lambda path: path.stat().st_mtime))
 
 
 def _add_records(page: Page, folder: Path, group: Group) -> None:
@@ -165,8 +169,6 @@ def _add_records(page: Page, folder: Path, group: Group) -> None:
         page.notes.append(
             'This run has no record.json, so that seed, versions and data are unknown.'
         )
-        metrics = {key: group.runs[-1].lines[key][1][-1] for key in group.runs[-1].metrics}
-        page.metrics = [(key, f'{value:.4g}') for key, value in metrics.items()]
         return
     record = records[-1]
     run, outcome, code = record['run'], record['outcome'], record['code']['mmvisattn']
@@ -178,18 +180,24 @@ def _add_records(page: Page, folder: Path, group: Group) -> None:
         ('machine', ', '.join([record['machine']['cpu'] or '', *record['machine']['gpus']])),
         ('revision', str(code.get('revision') or code['version'])[:12]),
     ]
-    metrics = outcome.get('metrics') or {}
-    page.metrics = [
-        (key, f'{value:.4g}')
-        for key, value in metrics.items()
-        if isinstance(value, (int, float)) and key not in NOT_METRICS
-    ]
     page.speed = list(_speed(record, group))
     page.config = record['config']['text']
     for name in ('run', 'code', 'packages', 'machine', 'environment', 'weights', 'data', 'outcome'):
         rows = list(_flat('', record[name]))
         if rows:
             page.record.append((name, rows))
+
+
+def _metrics(runs: list[SeedRun]) -> Iterator[tuple[str, str]]:
+    """Of the last validation: mean and standard deviation of several seeds that ended well."""
+    spreads = summarize(runs)
+    several = len(runs) > 1 and spreads
+    last = next((run for run in reversed(runs) if run.metrics), runs[-1])
+    for key, value in last.metrics.items() if not several else ():
+        yield key, f'{value:.4g}'
+    for key, over in spreads.items() if several else ():
+        std = '' if over.std is None else f' +- {over.std:.2g}'
+        yield key, f'{over.mean:.4g}{std} (of {len(over.values)} seeds)'
 
 
 def _start(record: dict) -> list[str]:
@@ -204,7 +212,7 @@ def _speed(record: dict, group: Group) -> Iterator[tuple[str, str]]:
     """Times and memory: medians over what was logged, so that a slow start does not count."""
     lines, outcome = group.runs[-1].lines, record['outcome']
     for key, name in (('time', 'a step takes'), ('data_time', 'of which data'),
-                      ('val/time', 'a picture of the validation takes')):  # fmt: skip
+                      ('val/time', 'a batch of the validation takes')):  # fmt: skip
         if key in lines:
             yield name, f'{1000 * float(np.median(lines[key][1])):.0f} ms'
     if 'memory' in lines:
@@ -237,14 +245,17 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 def _add_curves(page: Page, group: Group) -> None:
     keys = default_keys([group])
-    more = [key for key in ('lr', *group.runs[-1].metrics) if key not in keys]
-    chosen = [*keys, *(key for key in more if key in group.runs[-1].lines)][:6]
-    for key in chosen:
-        steps, values = group.runs[-1].lines[key]
+    metrics = dict.fromkeys(key for run in group.runs for key in run.metrics)
+    more = [key for key in ('lr', *metrics) if key not in keys]
+    for key in [*keys, *more][:6]:
+        having = [run for run in group.runs if key in run.lines]
+        if not having:
+            continue
+        steps, values = having[-1].lines[key]
         ends = (f'{values[i]:.4g} at iteration {steps[i]:.0f}' for i in (0, -1))
         caption = f'{key}: {", ".join(dict.fromkeys(ends))}'
         if len(group.runs) > 1:
-            caption += f', of the last of {len(group.runs)} seeds'
+            caption += f', of {having[-1].name}, the last of {len(having)} seeds'
         page.curves.append(Figure(Markup(svg(draw_curves([group], [key]), caption)), caption))
 
 
