@@ -170,8 +170,8 @@ def test_a_page_of_seeds_of_which_the_last_was_killed(tmp_path):
     cfg.dump(seeds / 'seed_0/config.py')
     write_guess('segmentation', data, seeds / 'predictions', cfg.classes)
     text = write_report(str(seeds), str(tmp_path / 'new/page.html'), count=1).read_text()
-    assert 'mIoU: 41.5 at iteration 20, of seed_0, the last of 1 seeds' in text
-    assert '41.5 (of 1 seeds)' in text
+    assert 'mIoU: 41.5 at iteration 20, of seed_0, the last of 1 seed' in text
+    assert '41.5 (of 1 seed)' in text
     assert 'mIoU of the picture' in text
     assert 'a batch of the validation' not in text, 'the newest validated nothing'
     for path in (seeds / 'predictions').iterdir():

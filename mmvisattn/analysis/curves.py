@@ -168,7 +168,7 @@ def draw_curves(groups: Sequence[Group], keys: Sequence[str] = (), log: bool = F
         axis.set_xlabel('iterations', fontsize=9)
         axis.grid(alpha=0.25)
         axis.spines[['top', 'right']].set_visible(False)
-        axis.tick_params(labelsize=8)
+        axis.tick_params(which='both', labelsize=8)
         if log and 'loss' in key:
             axis.set_yscale('log')
     if len(groups) > 1 or any(len(group.runs) > 1 for group in groups):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -197,7 +197,11 @@ def _metrics(runs: list[SeedRun]) -> Iterator[tuple[str, str]]:
         yield key, f'{value:.4g}'
     for key, over in spreads.items() if several else ():
         std = '' if over.std is None else f' +- {over.std:.2g}'
-        yield key, f'{over.mean:.4g}{std} (of {len(over.values)} seeds)'
+        yield key, f'{over.mean:.4g}{std} (of {_seeds(over.values)})'
+
+
+def _seeds(what: Sequence) -> str:
+    return f'{len(what)} seed' + 's' * (len(what) > 1)
 
 
 def _start(record: dict) -> list[str]:
@@ -255,7 +259,7 @@ def _add_curves(page: Page, group: Group) -> None:
         ends = (f'{values[i]:.4g} at iteration {steps[i]:.0f}' for i in (0, -1))
         caption = f'{key}: {", ".join(dict.fromkeys(ends))}'
         if len(group.runs) > 1:
-            caption += f', of {having[-1].name}, the last of {len(having)} seeds'
+            caption += f', of {having[-1].name}, the last of {_seeds(having)}'
         page.curves.append(Figure(Markup(svg(draw_curves([group], [key]), caption)), caption))
 
 
