@@ -12,6 +12,7 @@ try:
     from mmvisattn.app import serve
     from mmvisattn.engine.arguments import Options
     from mmvisattn.errors import reported
+    from mmvisattn.naming import distinct_names
 except ModuleNotFoundError as error:
     sys.exit(f'error: {error}\n  do: make install, then source .venv/bin/activate')
 
@@ -29,12 +30,14 @@ def main() -> None:
     if len(args.networks) % 2:
         parser.error('each CONFIG takes a CHECKPOINT')
     loaded = {}
-    for config, checkpoint in zip(args.networks[::2], args.networks[1::2], strict=True):
+    configs, checkpoints = args.networks[::2], args.networks[1::2]
+    for config, checkpoint, name in zip(
+        configs, checkpoints, distinct_names(checkpoints), strict=True
+    ):
         inferencer = Inferencer(
             config, checkpoint, device=args.device, cfg_options=args.cfg_options
         )
-        name = f'{inferencer.task}: {Path(config).stem}, {Path(checkpoint).name}'
-        loaded[name if name not in loaded else f'{name} of {config}, {checkpoint}'] = inferencer
+        loaded[f'{inferencer.task}: {Path(config).stem}, {name}'] = inferencer
     page = serve(loaded, args.port)
     print(f'{page.local_url}: {len(loaded)} to choose from; Ctrl-C ends', flush=True)
     page.block_thread()
