@@ -58,7 +58,7 @@ def evaluate_file(
     evaluator.dataset_meta = loader.dataset.metainfo
     cfg.model.get('backbone', {}).pop('init_cfg', None)
     model = MODELS.build(cfg.model).eval()
-    _require_outputs(model, json.loads(notes['outputs']), file)
+    require_outputs(model, json.loads(notes['outputs']), file)
     run = partial(_run, session)
     predict = PREDICT[notes['task']](model, run)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def evaluate_file(
     return evaluator.evaluate(len(loader.dataset))
 
 
-def _require_outputs(model: nn.Module, outputs: Sequence[str], file: str | Path) -> None:
+def require_outputs(model: nn.Module, outputs: Sequence[str], file: str | Path) -> None:
     """Raises:
     UserError: A file of another kind of model: its metric would look for what is not there.
     """

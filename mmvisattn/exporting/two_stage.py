@@ -110,10 +110,10 @@ class TwoStageDetection(Network):
         for extractor, head in _stages(heads.mask_roi_extractor, heads.mask_head):
             of_classes = head(extractor(maps[: extractor.num_inputs], rois)).sigmoid()
             place = torch.zeros_like(labels) if head.class_agnostic else labels.clamp(min=0)
-            place = place.reshape(-1, 1, 1, 1).expand(-1, 1, *of_classes.shape[2:])
+            size = [int(n) for n in of_classes.shape[2:]]  # the head's own, whatever the picture
+            place = place.reshape(-1, 1, 1, 1).expand(-1, 1, *size)
             stages.append(of_classes.gather(1, place)[:, 0])
-        masks = sum(stages) / len(stages)
-        masks = masks.reshape(*boxes.shape[:2], *masks.shape[1:])
+        masks = (sum(stages) / len(stages)).reshape(*boxes.shape[:2], *size)
         return masks * (labels >= 0)[..., None, None]
 
     def difference(self, pictures: Tensor, others: Sequence[Tensor]) -> float:
