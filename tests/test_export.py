@@ -1,6 +1,7 @@
 """Exported files: every network and task equals PyTorch, at any size."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from mmvisattn.errors import UserError
 from mmvisattn.exporting import evaluate_file, export_model
 from mmvisattn.exporting import export as module
 from mmvisattn.exporting.boxes import best_boxes
+from mmvisattn.exporting.evaluate import PREDICT, require_outputs
 from mmvisattn.exporting.export import TOLERANCE, UnequalError, write_graph
 from mmvisattn.exporting.load import load_model
 from mmvisattn.exporting.parts import AnySizePool, for_any_size
@@ -48,8 +50,8 @@ def data(tmp_path_factory):
     return small_data(tmp_path_factory.mktemp('data'), 2)
 
 
-def network(name, data, folder, **options):
-    """A small one with random weights and statistics, folded, with what surrounds it."""
+def small_model(name, data, folder):
+    """A small one with random weights and statistics, folded, and its config."""
     path = ROOT / 'configs' / f'{name}.py'
     layout = layout_of(name)
     cfg = load_config(small_config(path, layout, data[layout], folder))
@@ -60,7 +62,12 @@ def network(name, data, folder, **options):
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean.normal_(std=0.1)
             part.running_var.uniform_(0.5, 2.0)
-    return network_of(fuse_for_inference(model), cfg, **options)
+    return fuse_for_inference(model), cfg
+
+
+def network(name, data, folder, **options):
+    """A small one, with what surrounds it."""
+    return network_of(*small_model(name, data, folder), **options)
 
 
 def pictures(sizes, seed=0):
@@ -74,14 +81,18 @@ def pictures(sizes, seed=0):
 
 
 def assert_equal(net, format, sizes):
-    """A file computes what PyTorch computes, within 1e-4 of the largest magnitude."""
+    """A file computes what PyTorch computes, within 1e-4 of the largest magnitude.
+
+    Returns:
+        What runs the file, and its outputs at the last size.
+    """
     run = runner_of(format, write_graph(net, format, {'task': net.task}))
     for batch in pictures(sizes):
         outputs = run(batch)
         assert [len(x) for x in outputs] == [len(batch)] * len(net.outputs)
         with torch.no_grad():
             assert net.difference(batch, outputs) <= TOLERANCE, tuple(batch.shape)
-    return outputs
+    return run, outputs
 
 
 QUICK = {('upernet_{}_ade20k', n) for n in NETWORKS} | {
@@ -101,12 +112,65 @@ def test_onnx_equals_pytorch(config, name, data, tmp_path):
     options = dict(logits=True) if TASKS[config] == 'segmentation' else {}
     net = network(config.format(name), data, tmp_path, **options)
     assert net.task == TASKS[config]
-    outputs = assert_equal(net, 'onnx', SIZES)
+    _, outputs = assert_equal(net, 'onnx', SIZES)
     if net.task == 'detection':
         boxes, scores, labels = outputs
         assert (labels >= 0).any()
         assert (scores[labels >= 0] > 0).all()
         assert (boxes[..., 2] <= SIZES[-1][2]).all(), 'boxes end where the picture does'
+
+
+@pytest.mark.parametrize(
+    ('config', 'name'),
+    [
+        ('mask_rcnn_{}_coco', 'van_b0'),
+        *(
+            pytest.param(config, name, marks=pytest.mark.slow)
+            for config, names in {
+                'mask_rcnn_{}_coco': NETWORKS[1:],
+                'cascade_mask_rcnn_{}_coco': NETWORKS[:1],
+                'panoptic_fpn_{}_coco': NETWORKS[:1],
+            }.items()
+            for name in names
+        ),
+    ],
+)
+def test_two_stages_find_what_mmdet_finds(config, name, data, tmp_path):
+    """A file equals PyTorch at any size, and mmdet's own test of a picture of its data."""
+    model, cfg = small_model(config.format(name), data, tmp_path)
+    net = network_of(model, cfg, pasted=True)
+    run, (boxes, scores, labels, masks, pasted, *_) = assert_equal(net, 'onnx', SIZES)
+    assert (labels >= 0).any()
+    assert (boxes[..., 2] <= SIZES[-1][2]).all(), 'boxes end where the picture does'
+    assert masks.shape[2:] == (28, 28)
+    assert pasted.shape[2:] == SIZES[-1][1:]
+    assert 0 < pasted.float().mean() < 1
+
+    if net.task == 'panoptic':
+        model.panoptic_fusion_head.test_cfg.stuff_area_limit = 1  # the picture is small
+    cfg.test_dataloader.batch_size = 1
+    (batch, *_) = Runner.build_dataloader(cfg.test_dataloader)
+    with torch.no_grad():
+        (expected,) = model.test_step(deepcopy(batch))
+        predict = PREDICT[net.task](
+            model, lambda x: [y[0] for y in run(x.flip(0).permute(1, 2, 0)[None])]
+        )
+        (found,) = predict(batch)
+    if net.task == 'panoptic':
+        expected, found = (x.pred_panoptic_seg.sem_seg for x in (expected, found))
+        assert len(expected.unique()) > 2
+        # The file's classes of pixels are resized, where mmdet resizes what they come from.
+        assert (expected != found).float().mean() < 1e-2
+        return
+    with pytest.raises(UserError, match='another kind of model'):
+        require_outputs(model, ('boxes', 'scores', 'labels'), 'gfl.onnx')
+    expected, found = expected.pred_instances, found.pred_instances
+    assert torch.equal(found.labels, expected.labels)
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.bboxes, expected.bboxes, rtol=1e-4, atol=1e-2)
+    assert expected.masks.any()
+    # A pixel on the edge of a mask is on either side of it by rounding.
+    assert (expected.masks != found.masks).float().mean() < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -185,7 +249,11 @@ def test_pooling_to_any_size_is_pytorchs(size):
 
 def test_what_has_no_graph_is_refused(data, tmp_path):
     with pytest.raises(UserError, match='not exported as a whole'):
-        network('mask_rcnn_van_b0_coco', data, tmp_path)
+        network('mask2former_van_b0_coco', data, tmp_path)
+    model, cfg = small_model('mask_rcnn_van_b0_coco', data, tmp_path)
+    model.roi_head.mask_roi_extractor.roi_layers[0].pool_mode = 'max'
+    with pytest.raises(UserError, match='RoIAlign'):
+        network_of(model, cfg)
     net = network('mask_rcnn_van_b0_coco', data, tmp_path, features=True)
     assert net.outputs == tuple(f'map{i}' for i in range(5))
     net.onnx_alone = True

@@ -6,13 +6,14 @@ predict comes from the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,12 +58,29 @@ def evaluate_file(
     evaluator.dataset_meta = loader.dataset.metainfo
     cfg.model.get('backbone', {}).pop('init_cfg', None)
     model = MODELS.build(cfg.model).eval()
+    require_outputs(model, json.loads(notes['outputs']), file)
     run = partial(_run, session)
     predict = PREDICT[notes['task']](model, run)
     with torch.no_grad():
         for batch in loader:
             evaluator.process(data_samples=predict(batch), data_batch=batch)
     return evaluator.evaluate(len(loader.dataset))
+
+
+def require_outputs(model: nn.Module, outputs: Sequence[str], file: str | Path) -> None:
+    """Raises:
+    UserError: A file of another kind of model: its metric would look for what is not there.
+    """
+    needed = {
+        'masks': hasattr(model, 'roi_head') and model.roi_head.with_mask,
+        'semantic': hasattr(model, 'panoptic_fusion_head'),
+    }
+    if any(is_needed != (name in outputs) for name, is_needed in needed.items()):
+        raise UserError(
+            f'{file} is of another kind of model than the config',
+            expected=f'a file of {type(model).__name__}',
+            got=f'one that returns {", ".join(outputs)}',
+        )
 
 
 def _run(session, picture: Tensor) -> list[Tensor]:
@@ -107,15 +125,53 @@ def _pose(model: nn.Module, run: Callable) -> Predict:
 def _detection(model: nn.Module, run: Callable) -> Predict:
     def predict(batch: dict) -> list:
         sample = batch['data_samples'][0]
-        boxes, scores, labels = run(batch['inputs'][0])
-        known = labels >= 0
-        scale = boxes.new_tensor(sample.scale_factor).repeat(2)
-        sample.pred_instances = InstanceData(
-            bboxes=boxes[known] / scale, scores=scores[known], labels=labels[known]
-        )
+        sample.pred_instances = _instances(model, sample, run(batch['inputs'][0]))
         return [sample]
 
     return predict
+
+
+def _panoptic(model: nn.Module, run: Callable) -> Predict:
+    def predict(batch: dict) -> list:
+        sample = batch['data_samples'][0]
+        *outputs, semantic = run(batch['inputs'][0])
+        fusion = model.panoptic_fusion_head
+        semantic = F.interpolate(semantic[None, None].float(), sample.ori_shape, mode='nearest')
+        # The fusion takes the likeliest class of each pixel.
+        likely = F.one_hot(
+            semantic[0, 0].long() - fusion.num_things_classes, fusion.num_stuff_classes + 1
+        )
+        found = _instances(model, sample, outputs)
+        (sample.pred_panoptic_seg,) = fusion.predict([found], [likely.permute(2, 0, 1)])
+        return [sample]
+
+    return predict
+
+
+def _instances(
+    model: nn.Module, sample: BaseDataElement, outputs: Sequence[Tensor]
+) -> InstanceData:
+    """Boxes, scores, labels and, if there are, masks in the picture as its file holds it."""
+    boxes, scores, labels, *masks = outputs
+    known = labels >= 0
+    found = InstanceData(bboxes=boxes[known], scores=scores[known], labels=labels[known])
+    if not masks:
+        found.bboxes /= found.bboxes.new_tensor(sample.scale_factor).repeat(2)
+        return found
+    heads = model.roi_head
+    head = heads.mask_head[-1] if isinstance(heads.mask_head, nn.ModuleList) else heads.mask_head
+    # The library's own pasting picks the class of each box; here all have the same mask.
+    classes = 1 if head.class_agnostic else head.num_classes
+    of_classes = masks[0][known][:, None].expand(-1, classes, -1, -1)
+    (found,) = head.predict_by_feat(
+        [of_classes],
+        [found],
+        [sample.metainfo],
+        rcnn_test_cfg=heads.test_cfg,
+        rescale=True,
+        activate_map=True,
+    )
+    return found
 
 
 PREDICT: dict[str, Callable[[nn.Module, Callable], Predict]] = {
@@ -123,10 +179,12 @@ PREDICT: dict[str, Callable[[nn.Module, Callable], Predict]] = {
     'classification': _classification,
     'pose': _pose,
     'detection': _detection,
+    'panoptic': _panoptic,
 }
 SCOPES = {
     'segmentation': 'mmseg',
     'classification': 'mmpretrain',
     'pose': 'mmpose',
     'detection': 'mmdet',
+    'panoptic': 'mmdet',
 }

@@ -39,10 +39,12 @@ ROUNDS = 5  # of a latency
 NOTES = 'mmvisattn.json'  # beside the graph, in a file of PyTorch
 MULTIPLE = 32  # of which torch.export takes pictures; see docs/export.md
 TRACED = (256, 320)  # a size; no step depends on it
+FOUND = dict.fromkeys(('boxes', 'scores', 'labels', 'masks'), ('found',))
+FOUND['pasted'] = ('found', 'height', 'width')
 AXES = {
-    'labels': ('height', 'width'),
-    'logits': ('classes', 'height', 'width'),
-    'detection': ('found',),
+    'segmentation': {'labels': ('height', 'width'), 'logits': ('classes', 'height', 'width')},
+    'detection': FOUND,
+    'panoptic': {**FOUND, 'semantic': ('height', 'width')},
 }
 
 
@@ -87,6 +89,7 @@ def export_model(
     options: dict | None = None,
     features: bool = False,
     logits: bool = False,
+    pasted: bool = False,
     fold: bool = True,
     opset: int = OPSET,
     picture: str | Path | None = None,
@@ -102,6 +105,7 @@ def export_model(
         options: What changes in the config.
         features: Whether to write backbone and neck alone.
         logits: Whether a segmentor returns its logits beside its labels.
+        pasted: Whether a detector returns the masks of the whole picture beside those of its boxes.
         fold: Whether to fold BatchNorm and scales into convolutions.
         opset: Of ONNX, one of `OPSETS`.
         picture: A file to compare on; None takes a made-up one.
@@ -119,7 +123,7 @@ def export_model(
     if not out.parent.is_dir():
         raise UserError(f'no folder {out.parent}', do='make it, or give --out another')
     model, cfg = load_model(config, checkpoint, options, fold)
-    network = network_of(model, cfg, features=features, logits=logits)
+    network = network_of(model, cfg, features=features, logits=logits, pasted=pasted)
     notes = describe(network, cfg, config, checkpoint)
     content = write_graph(network, format, notes, opset)
     size = size or picture_size(cfg)
@@ -164,7 +168,7 @@ def _write_onnx(network: Network, pictures: Tensor, notes: dict[str, str], opset
     torch.onnx.register_custom_op_symbolic('mmvisattn::best_boxes', onnx_best_boxes, OPSET)
     axes = {'pictures': {0: 'batch', 1: 'height', 2: 'width'}}
     for name in network.outputs:
-        names = AXES.get(network.task) or AXES.get(name, ())
+        names = AXES.get(network.task, {}).get(name, ())
         if network.task == 'features':
             names = ('channels', f'{name}_height', f'{name}_width')
         axes[name] = {0: 'batch', **dict(enumerate(names, 1))}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,12 +51,65 @@ class AnySizeUpsample(nn.Module):
         return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
 
 
+OUTSIDE = -1e4  # in pixels: where every map is zero
+
+
+class AnyBoxesExtractor(nn.Module):
+    """mmdet's `SingleRoIExtractor` in the same steps whatever boxes there are.
+
+    Every level reads all boxes, and those of other levels far outside of the picture, where there
+    is nothing to read and nothing to add.
+
+    Args:
+        extractor: mmdet's own, of RoIAlign.
+    """
+
+    def __init__(self, extractor: nn.Module) -> None:
+        super().__init__()
+        self.roi_layers = extractor.roi_layers
+        self.finest_scale = extractor.finest_scale
+        self.num_inputs = extractor.num_inputs
+
+    def forward(self, maps: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """Maps and boxes (K, 5), the first column the number of the picture, to (K, C, h, w)."""
+        from torchvision.ops import roi_align
+
+        sides = rois[:, 3:] - rois[:, 1:3]
+        scale = sides.prod(1, keepdim=True).sqrt() / self.finest_scale + 1e-6
+        # The whole part of the scale's base-2 logarithm.
+        level = sum((scale >= 2**i).long() for i in range(1, len(maps)))
+        outside = torch.cat([rois[:, :1], torch.full_like(rois[:, 1:], OUTSIDE)], 1)
+        found = []
+        for i, (layer, x) in enumerate(zip(self.roi_layers, maps, strict=True)):
+            own = torch.where(level == i, rois, outside) if len(maps) > 1 else rois
+            found.append(
+                roi_align(
+                    x,
+                    own,
+                    layer.output_size,
+                    layer.spatial_scale,
+                    layer.sampling_ratio,
+                    layer.aligned,
+                )
+            )
+        return sum(found)
+
+
+def reads_any_boxes(part: nn.Module) -> bool:
+    """Whether it is an extractor that `AnyBoxesExtractor` can stand in for."""
+    return type(part).__name__ == 'SingleRoIExtractor' and all(
+        type(layer).__name__ == 'RoIAlign' and layer.pool_mode == 'avg' for layer in part.roi_layers
+    )
+
+
 def for_any_size(model: nn.Module) -> nn.Module:
     """Replace, in place, the parts of a model whose graph would be for one size."""
     for owner in list(model.modules()):
         for name, part in list(owner.named_children()):
             if isinstance(part, nn.AdaptiveAvgPool2d):
                 setattr(owner, name, AnySizePool(part.output_size))
+            elif reads_any_boxes(part):
+                setattr(owner, name, AnyBoxesExtractor(part))
             elif type(part).__name__ == 'Upsample' and _is_whole(part):
                 factor = int(part.scale_factor)
                 setattr(owner, name, AnySizeUpsample(factor, part.mode, part.align_corners))

@@ -26,6 +26,9 @@ if __name__ == '__main__':
         '--logits', action='store_true', help='of segmentation: logits beside the labels'
     )
     parser.add_argument(
+        '--pasted', action='store_true', help='of masks: in the picture, beside those in boxes'
+    )
+    parser.add_argument(
         '--no-fold', dest='fold', action='store_false', help='leave BatchNorm layers as they are'
     )
     parser.add_argument('--picture', metavar='FILE', help='compare on this (one is made up)')
