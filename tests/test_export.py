@@ -15,12 +15,14 @@ from mmvisattn.deploy import fuse_for_inference
 from mmvisattn.engine.config import load_config
 from mmvisattn.engine.runner import Runner
 from mmvisattn.errors import UserError
+from mmvisattn.exporting import evaluate as evaluating
 from mmvisattn.exporting import evaluate_file, export_model
 from mmvisattn.exporting import export as module
 from mmvisattn.exporting.boxes import best_boxes
 from mmvisattn.exporting.evaluate import PREDICT, require_outputs
 from mmvisattn.exporting.export import TOLERANCE, UnequalError, write_graph
 from mmvisattn.exporting.load import load_model
+from mmvisattn.exporting.network import far
 from mmvisattn.exporting.parts import AnySizePool, for_any_size
 from mmvisattn.exporting.pictures import Pictures
 from mmvisattn.exporting.quantize import calibration_pictures
@@ -250,6 +252,8 @@ def test_pooling_to_any_size_is_pytorchs(size):
 def test_what_has_no_graph_is_refused(data, tmp_path):
     with pytest.raises(UserError, match='not exported as a whole'):
         network('mask2former_van_b0_coco', data, tmp_path)
+    with pytest.raises(UserError, match='Swin'):
+        network('upernet_swin_t_ade20k', data, tmp_path)
     model, cfg = small_model('mask_rcnn_van_b0_coco', data, tmp_path)
     model.roi_head.mask_roi_extractor.roi_layers[0].pool_mode = 'max'
     with pytest.raises(UserError, match='RoIAlign'):
@@ -317,6 +321,55 @@ def _mmseg_scores(cfg, model):
         for batch in loader:
             evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
     return evaluator.evaluate(len(loader.dataset))
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(tmp_path):
+    for options, message in (
+        (dict(out=tmp_path), 'is a folder'),
+        (dict(out=tmp_path / 'none' / 'a.onnx'), 'no folder'),
+        (dict(out=tmp_path / 'a.pt'), '--format torchscript'),
+        (dict(out=tmp_path / 'a.onnx', size=(0, 8)), '--size of 1 or more'),
+    ):
+        with pytest.raises(UserError, match=message):
+            export_model(DEMO_CONFIG, 'none.pth', **options)
+
+
+def test_nothing_but_numbers_is_near():
+    assert far(torch.zeros(2), torch.tensor([0.0, float('nan')])) == float('inf')
+
+
+def test_some_pictures_alone_have_a_metric(coco, monkeypatch):
+    """What finds everything that is annotated has an AP of 1, of however few pictures."""
+    config = 'configs/retinanet_van_b0_demo.py'
+    options = {'data_root': str(coco), 'test_dataloader.num_workers': 0,
+               'test_dataloader.persistent_workers': False}  # fmt: skip
+    monkeypatch.chdir(ROOT)
+    cfg = load_config(config, dict(options))
+    init_default_scope(cfg.default_scope)
+    samples = [
+        item['data_samples'] for item in Runner.build_dataloader(cfg.test_dataloader).dataset
+    ]
+
+    class Truth:
+        def __init__(self):
+            self.coming = iter(samples)
+
+        def run(self, names, inputs):
+            sample = next(self.coming)
+            boxes = sample.gt_instances.bboxes.tensor * torch.tensor(sample.scale_factor).repeat(2)
+            found = (boxes, torch.ones(len(boxes)), sample.gt_instances.labels)
+            return [x.numpy()[None] for x in found]
+
+    notes = dict(task='detection', classes='[]', outputs='["boxes", "scores", "labels"]')
+    monkeypatch.setattr(evaluating, 'open_onnx', lambda file: (Truth(), notes))
+    for num in (None, 1, 3):
+        scores = evaluate_file(config, 'any.onnx', dict(options), num)
+        assert scores['coco/bbox_mAP'] == 1.0, num
+    with pytest.raises(UserError, match='1 or more'):
+        evaluate_file(config, 'any.onnx', dict(options), 0)
+    notes['classes'] = '["cat", "dog"]'
+    with pytest.raises(UserError, match='other classes'):
+        evaluate_file(config, 'any.onnx', dict(options))
 
 
 def test_pictures_are_prepared_as_the_library_does(data, tmp_path):

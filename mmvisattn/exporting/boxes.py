@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import UserError
 
-INT64_ALL = 2**31 - 1  # more boxes than there are: all may stay
+ALL = 2**31 - 1  # more boxes than there are: all may stay
 
 
 @torch.library.custom_op('mmvisattn::best_boxes', mutates_args=())
@@ -52,7 +52,7 @@ def onnx_best_boxes(g, boxes, scores, iou_threshold):
         'NonMaxSuppression',
         boxes,
         g.op('Unsqueeze', scores, constant(torch.tensor([1]))),
-        constant(torch.tensor([INT64_ALL])),
+        constant(torch.tensor([ALL])),
         constant(iou_threshold.float().reshape(1)),
         constant(torch.tensor([0.0])),
     )

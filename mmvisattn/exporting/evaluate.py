@@ -48,6 +48,12 @@ def evaluate_file(
             expected=cfg.default_scope,
             got=notes['task'],
         )
+    if num is not None and (num < 1 or notes['task'] not in PARTIAL):
+        raise UserError(
+            f'--num {num} cannot be evaluated',
+            expected=f'1 or more, and one of {", ".join(PARTIAL)}: others count what is left out',
+            got=notes['task'],
+        )
     check_datasets(cfg, ('test_dataloader',))
     init_default_scope(cfg.default_scope)
     cfg.test_dataloader.batch_size = 1  # pictures of any size
@@ -56,6 +62,11 @@ def evaluate_file(
     loader = Runner.build_dataloader(cfg.test_dataloader)
     evaluator = Runner.build_evaluator(None, cfg.test_evaluator)
     evaluator.dataset_meta = loader.dataset.metainfo
+    require_classes(json.loads(notes['classes']), loader.dataset.metainfo, file)
+    if num is not None:
+        for metric in evaluator.metrics:
+            if hasattr(metric, 'img_ids'):  # mmdet's; it counts all annotated pictures else
+                metric.img_ids = [loader.dataset[i]['data_samples'].img_id for i in range(num)]
     cfg.model.get('backbone', {}).pop('init_cfg', None)
     model = MODELS.build(cfg.model).eval()
     require_outputs(model, json.loads(notes['outputs']), file)
@@ -65,6 +76,19 @@ def evaluate_file(
         for batch in loader:
             evaluator.process(data_samples=predict(batch), data_batch=batch)
     return evaluator.evaluate(len(loader.dataset))
+
+
+def require_classes(classes: Sequence[str], meta: dict, file: str | Path) -> None:
+    """Raises:
+    UserError: A file of other classes than the data: its labels mean something else.
+    """
+    known = list(meta.get('classes') or ())
+    if classes and known and list(classes) != known:
+        raise UserError(
+            f'{file} is of other classes than the data of the config',
+            expected=', '.join(known),
+            got=', '.join(classes),
+        )
 
 
 def require_outputs(model: nn.Module, outputs: Sequence[str], file: str | Path) -> None:
@@ -95,9 +119,14 @@ Predict = Callable[[dict], list]
 def _segmentation(model: nn.Module, run: Callable) -> Predict:
     def predict(batch: dict) -> list:
         sample = batch['data_samples'][0]
-        labels = run(batch['inputs'][0])[0]
+        labels, *logits = run(batch['inputs'][0])
         # Of the picture as the test resized it; the annotation has the size of the file.
-        labels = F.interpolate(labels[None, None].float(), sample.ori_shape, mode='nearest')
+        size = sample.ori_shape
+        if logits:
+            logits = F.interpolate(logits[0][None], size, mode='bilinear')
+            labels = logits.argmax(1, keepdim=True)
+        else:
+            labels = F.interpolate(labels[None, None].float(), size, mode='nearest-exact')
         sample.pred_sem_seg = PixelData(data=labels[0].long())
         return [sample]
 
@@ -136,7 +165,9 @@ def _panoptic(model: nn.Module, run: Callable) -> Predict:
         sample = batch['data_samples'][0]
         *outputs, semantic = run(batch['inputs'][0])
         fusion = model.panoptic_fusion_head
-        semantic = F.interpolate(semantic[None, None].float(), sample.ori_shape, mode='nearest')
+        semantic = F.interpolate(
+            semantic[None, None].float(), sample.ori_shape, mode='nearest-exact'
+        )
         # The fusion takes the likeliest class of each pixel.
         likely = F.one_hot(
             semantic[0, 0].long() - fusion.num_things_classes, fusion.num_stuff_classes + 1
@@ -174,6 +205,8 @@ def _instances(
     return found
 
 
+# Tasks whose metrics can be taken of some pictures alone.
+PARTIAL = ('segmentation', 'classification', 'detection')
 PREDICT: dict[str, Callable[[nn.Module, Callable], Predict]] = {
     'segmentation': _segmentation,
     'classification': _classification,

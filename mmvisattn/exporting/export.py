@@ -22,6 +22,7 @@ from torch import Tensor
 from .. import __version__
 from ..atomic import written_whole
 from ..backbones.sasa import LocalAttention
+from ..engine.loading import newest_in
 from ..errors import UserError
 from ..weights import read_checkpoint, sha256_of
 from .boxes import onnx_best_boxes
@@ -119,9 +120,11 @@ def export_model(
         raise UserError('no such format', expected=', '.join(FORMATS), got=format)
     if opset not in OPSETS:
         raise UserError('no such opset is written', expected=f'one of {OPSETS}', got=opset)
+    checkpoint = newest_in(str(checkpoint))
     out = Path(out or Path(checkpoint).with_suffix(FORMATS[format]))
-    if not out.parent.is_dir():
-        raise UserError(f'no folder {out.parent}', do='make it, or give --out another')
+    _check_out(out, format)
+    if size and min(size) < 1:
+        raise UserError('a picture has pixels', expected='--size of 1 or more', got=size)
     model, cfg = load_model(config, checkpoint, options, fold)
     network = network_of(model, cfg, features=features, logits=logits, pasted=pasted)
     notes = describe(network, cfg, config, checkpoint)
@@ -131,11 +134,30 @@ def export_model(
         size = tuple(max(MULTIPLE * _least(network), n // MULTIPLE * MULTIPLE) for n in size)
     pictures = read_picture(picture, size)
     run = runner_of(format, content)
-    difference = check(network, run, pictures)
+    difference = check(network, run, pictures, any_size=format != 'torch-export')
     eager, other = latencies([network, run], pictures)
     with written_whole(out) as file:
         file.write(content)
     return Exported(out, size, difference, (eager, other), notes)
+
+
+def _check_out(out: Path, format: str) -> None:
+    """Stop before the work if the file cannot be written, or its name says another format.
+
+    Raises:
+        UserError: So it is.
+    """
+    if out.is_dir():
+        raise UserError(f'{out} is a folder', expected='--out FILE')
+    if not out.parent.is_dir():
+        raise UserError(f'no folder {out.parent}', do='make it, or give --out another')
+    others = {ending: name for name, ending in FORMATS.items() if name != format}
+    if out.suffix in others:
+        raise UserError(
+            f'{out} ends as a file of --format {others[out.suffix]} does',
+            expected=FORMATS[format],
+            do=f'--format {others[out.suffix]}, or another name',
+        )
 
 
 def write_graph(network: Network, format: str, notes: dict[str, str], opset: int = OPSET) -> bytes:
@@ -247,13 +269,23 @@ def describe(
     }
 
 
-def check(network: Network, run: Run, pictures: Tensor) -> float:
-    """The difference of a file from PyTorch, on one picture and on two of another size.
+def check(network: Network, run: Run, pictures: Tensor, any_size: bool = True) -> float:
+    """The difference of a file from PyTorch, on one picture and on two of another, odd size.
+
+    Args:
+        network: In PyTorch.
+        run: The file.
+        pictures: One, (1, H, W, 3), uint8.
+        any_size: Whether the file takes sizes that are no multiples of 32.
 
     Raises:
         UnequalError: It exceeds `TOLERANCE`.
     """
-    smaller = pictures[:, : -(MULTIPLE if pictures.shape[1] > 7 * MULTIPLE else 0) or None]
+    height, width = pictures.shape[1:3]
+    if any_size:
+        smaller = pictures[:, : max(1, height - 5), : max(1, width - 3)]
+    else:
+        smaller = pictures[:, : height - MULTIPLE if height > 7 * MULTIPLE else height]
     two = torch.cat([smaller, smaller.flip(2)])
     worst = 0.0
     for batch in (pictures, two):

@@ -44,7 +44,8 @@ def far(expected: Tensor, other: Tensor) -> float:
     if not expected.numel():
         return 0.0
     unit = max(1.0, expected.abs().max().item())
-    return (expected - other).abs().max().item() / unit
+    difference = (expected - other).abs().max().item()
+    return math.inf if math.isnan(difference) else difference / unit
 
 
 def labels_far(logits: Tensor, labels: Tensor) -> float:

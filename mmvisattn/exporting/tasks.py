@@ -170,6 +170,11 @@ def network_of(
     Raises:
         UserError: What has no graph.
     """
+    if type(getattr(model, 'backbone', None)).__name__.startswith('Swin'):
+        raise UserError(
+            'Swin has no graph of any size: the masks of its windows are made for one',
+            expected='VAN, CoAtNet, CycleMLP, SASA, ResNet or ConvNeXt',
+        )
     if features:
         return Features(model, cfg).eval()
     scope = cfg.get('default_scope')
