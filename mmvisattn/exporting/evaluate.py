@@ -68,8 +68,10 @@ def evaluate_file(
 
 
 def require_outputs(model: nn.Module, outputs: Sequence[str], file: str | Path) -> None:
-    """Raises:
-    UserError: A file of another kind of model: its metric would look for what is not there.
+    """Refuse a file of another kind of model, whose metric would look for what is not there.
+
+    Raises:
+        UserError: It is one.
     """
     needed = {
         'masks': hasattr(model, 'roi_head') and model.roi_head.with_mask,
