@@ -28,6 +28,7 @@ from mmvisattn.exporting.pictures import Pictures
 from mmvisattn.exporting.quantize import calibration_pictures
 from mmvisattn.exporting.runtime import runner_of
 from mmvisattn.exporting.tasks import network_of
+from mmvisattn.exporting.two_stage import paste
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
@@ -240,6 +241,18 @@ def test_the_best_boxes_are_torchvisions():
         assert not keep[i][~known].any()
 
 
+def test_masks_are_pasted_as_mmdet_pastes():
+    from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(2, 5, 28, 28, generator=generator)
+    corners = 30 * torch.rand(2, 5, 2, generator=generator) - 5  # some are outside of the picture
+    boxes = torch.cat([corners, corners + 1 + 30 * torch.rand(2, 5, 2, generator=generator)], 2)
+    ours = paste(masks, boxes, torch.zeros(2, 45, 61, 3))
+    theirs, _ = _do_paste_mask(masks.flatten(0, 1)[:, None], boxes.flatten(0, 1), 45, 61, False)
+    torch.testing.assert_close(ours.flatten(0, 1), theirs, rtol=0, atol=1e-4)  # places of pixels
+
+
 @pytest.mark.parametrize('size', [1, 2, 3, (6, 5)])
 def test_pooling_to_any_size_is_pytorchs(size):
     x = torch.randn(2, 3, 7, 11)
@@ -258,6 +271,8 @@ def test_what_has_no_graph_is_refused(data, tmp_path):
     model.roi_head.mask_roi_extractor.roi_layers[0].pool_mode = 'max'
     with pytest.raises(UserError, match='RoIAlign'):
         network_of(model, cfg)
+    with pytest.raises(UserError, match='no masks'):
+        network('retinanet_van_b0_coco', data, tmp_path, pasted=True)
     net = network('mask_rcnn_van_b0_coco', data, tmp_path, features=True)
     assert net.outputs == tuple(f'map{i}' for i in range(5))
     net.onnx_alone = True

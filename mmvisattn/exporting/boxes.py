@@ -65,8 +65,10 @@ def onnx_best_boxes(g, boxes, scores, iou_threshold):
 
 
 def require_plain_nms(nms: dict) -> None:
-    """Raises:
-    UserError: Boxes that suppress each other in another way than `best_boxes` does it.
+    """Refuse boxes that suppress each other in another way than in `best_boxes`.
+
+    Raises:
+        UserError: They do.
     """
     rest = set(nms) - {'type', 'iou_threshold', 'class_agnostic'}
     if nms.get('type', 'nms') != 'nms' or rest:

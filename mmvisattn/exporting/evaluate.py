@@ -92,8 +92,10 @@ def require_classes(classes: Sequence[str], meta: dict, file: str | Path) -> Non
 
 
 def require_outputs(model: nn.Module, outputs: Sequence[str], file: str | Path) -> None:
-    """Raises:
-    UserError: A file of another kind of model: its metric would look for what is not there.
+    """Refuse a file of another kind of model, whose metric would look for what is not there.
+
+    Raises:
+        UserError: It is one.
     """
     needed = {
         'masks': hasattr(model, 'roi_head') and model.roi_head.with_mask,

@@ -186,4 +186,7 @@ def network_of(
         options = dict(pasted=pasted)
     elif scope == 'mmseg':
         options = dict(logits=logits)
-    return kind(model, cfg, **options).eval()
+    network = kind(model, cfg, **options).eval()
+    if pasted and 'pasted' not in network.outputs:
+        raise UserError('there are no masks to paste', got=type(model).__name__)
+    return network

@@ -39,11 +39,9 @@ class TwoStageDetection(Network):
     def __init__(self, model: nn.Module, cfg: Config, pasted: bool = False) -> None:
         super().__init__(model, cfg)
         _require_known_parts(model)
-        if pasted and not model.roi_head.with_mask:
-            raise UserError('a detector without masks has none to paste', got=type(model).__name__)
-        self.pasted = pasted
         self.outputs = ('boxes', 'scores', 'labels')
-        self.outputs += ('masks',) * model.roi_head.with_mask + ('pasted',) * pasted
+        self.pasted = pasted and model.roi_head.with_mask
+        self.outputs += ('masks',) * model.roi_head.with_mask + ('pasted',) * self.pasted
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """RGB pictures (N, H, W, 3), uint8, to `outputs`."""
@@ -139,8 +137,10 @@ def _largest(differences: Tensor) -> float:
 
 
 def _require_known_parts(model: nn.Module) -> None:
-    """Raises:
-    UserError: A detector of other stages than Faster, Mask and Cascade R-CNN with RoIAlign.
+    """Refuse other stages than those of Faster, Mask and Cascade R-CNN with RoIAlign.
+
+    Raises:
+        UserError: There is one.
     """
     heads = model.roi_head
     parts = {
