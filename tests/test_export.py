@@ -317,7 +317,7 @@ def test_the_tools_export_quantise_and_evaluate(ade20k, tmp_path, monkeypatch):
     sample = _mmseg_scores(cfg, model.eval())
     assert scores['mIoU'] == pytest.approx(sample['mIoU'], abs=0.02)  # of labels that are as likely
 
-    def worse(network, run, pictures):
+    def worse(network, run, pictures, any_size):
         raise UnequalError('outputs differ')
 
     monkeypatch.setattr(module, 'check', worse)
