@@ -1,7 +1,5 @@
 """A real browser for what people look at, which lets no page ask anything of a network.
 
-from browser import browser  # noqa: F401  (a fixture)
-
 def test_a_page(browser):
     page = browser.open('file:///...')
 """
@@ -77,9 +75,12 @@ class Browser:
             route.abort()
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def chromium():
-    """Chromium, started once; a test that asks for it skips where there is none."""
+    """Chromium, started once for a file; a test that asks for it skips where there is none.
+
+    Playwright keeps an event loop running in the thread: of one at a time, and of no other test's.
+    """
     api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
     path = os.environ.get('CHROMIUM') or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser import browser, chromium  # noqa: F401  (fixtures)
 from mmengine.config import utils as config_utils
 from mmengine.visualization import Visualizer
 from slurm import Slurm, why_not

@@ -9,7 +9,6 @@ from urllib.request import urlopen
 
 import pytest
 import torch
-from browser import browser, chromium  # noqa: F401  (fixtures)
 from conftest import ROOT
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
@@ -53,7 +52,7 @@ def shown(tab, label):
 
 
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
-def test_a_picture_is_dropped_and_looked_at(browser, page, street, dark):  # noqa: F811
+def test_a_picture_is_dropped_and_looked_at(browser, page, street, dark):
     tab = browser.open(page.local_url, dark=dark)
     tab.locator('input[type=file]').set_input_files(street)
     painted = shown(tab, 'Result')
@@ -74,7 +73,7 @@ def test_a_picture_is_dropped_and_looked_at(browser, page, street, dark):  # noq
     assert browser.outside == []
 
 
-def test_without_a_picture_it_says_so(browser, page):  # noqa: F811
+def test_without_a_picture_it_says_so(browser, page):
     tab = browser.open(page.local_url)
     tab.get_by_role('button', name='Look').click()
     tab.get_by_text('There is no picture yet').wait_for(timeout=30_000)

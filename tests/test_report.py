@@ -8,7 +8,7 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from browser import PHONE, Browser, browser, chromium, overflows  # noqa: F401  (fixtures)
+from browser import PHONE, Browser, overflows
 from conftest import DEMO_CONFIG, ROOT
 from guesses import write_guess
 
@@ -195,7 +195,7 @@ def test_a_page_has_the_metrics_that_an_earlier_start_found(tmp_path):
 
 
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
-def test_the_page_is_read_at_any_width_in_any_light(report, browser, dark):  # noqa: F811
+def test_the_page_is_read_at_any_width_in_any_light(report, browser, dark):
     for size in ((1280, 900), PHONE):
         page = browser.open(report.as_uri(), size, dark)
         assert overflows(page) == 0
@@ -220,7 +220,7 @@ def brightness(colour):
     return sum(map(float, re.findall(r'[\d.]+', colour)[:3])) / 3
 
 
-def test_the_page_is_used_by_keys_alone(report, browser):  # noqa: F811
+def test_the_page_is_used_by_keys_alone(report, browser):
     page = browser.open(report.as_uri())
     page.keyboard.press('Tab')
     focused = 'document.activeElement'
@@ -242,7 +242,7 @@ def test_the_page_is_used_by_keys_alone(report, browser):  # noqa: F811
     assert {'DIV', 'SUMMARY'} <= seen, 'tables that scroll, and parts that open'
 
 
-def test_the_harness_sees_a_page_that_asks_a_network(chromium, tmp_path):  # noqa: F811
+def test_the_harness_sees_a_page_that_asks_a_network(chromium, tmp_path):
     (tmp_path / 'page.html').write_text('<img src="https://example.org/a.png"><img src="b.png">')
     one = Browser(chromium)
     one.open((tmp_path / 'page.html').as_uri()).wait_for_load_state()

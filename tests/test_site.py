@@ -4,7 +4,6 @@ import functools
 import http.server
 import re
 import runpy
-import shutil
 import sys
 import threading
 from html.parser import HTMLParser
@@ -113,25 +112,9 @@ def address(site):
         server.shutdown()
 
 
-@pytest.fixture(scope='module')
-def browser():
-    """The system's Chromium; a test that asks for it skips where there is none."""
-    playwright = pytest.importorskip('playwright.sync_api')
-    where = shutil.which('chromium') or shutil.which('chromium-browser')
-    if not where:
-        pytest.skip('needs Chromium: apt-get install chromium')
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=where, args=['--no-sandbox'])
-        yield browser
-        browser.close()
-
-
 @pytest.mark.parametrize(('scheme', 'width'), [('light', 1280), ('dark', 390)])
 def test_pages_are_read_in_a_browser(address, browser, scheme, width):
-    page = browser.new_page(color_scheme=scheme, viewport=dict(width=width, height=800))
-    asked, errors = [], []
-    page.on('request', lambda request: asked.append(request.url))
-    page.on('pageerror', lambda error: errors.append(error))
+    page = browser.open(f'{address}/index.html', (width, 800), dark=scheme == 'dark')
     for name in ('index', 'architecture', 'troubleshooting', 'configs', 'api/backbones'):
         page.goto(f'{address}/{name}.html')
         assert page.evaluate('document.documentElement.scrollWidth') == width, 'it fits the screen'
@@ -143,6 +126,4 @@ def test_pages_are_read_in_a_browser(address, browser, scheme, width):
     page.keyboard.press('/')
     page.keyboard.type('preemption')
     page.locator('.md-search-result__item').first.wait_for(timeout=20_000)
-    assert not errors
-    assert all(url.startswith((address, 'data:', 'blob:')) for url in asked)
-    page.close()
+    assert not browser.errors
