@@ -132,7 +132,7 @@ def test_onnx_equals_pytorch(config, name, data, tmp_path):
             for config, names in {
                 'mask_rcnn_{}_coco': NETWORKS[1:],
                 'cascade_mask_rcnn_{}_coco': NETWORKS[:1],
-                'panoptic_fpn_{}_coco': NETWORKS[:1],
+                'panoptic_fpn_{}_coco': NETWORKS,
             }.items()
             for name in names
         ),
