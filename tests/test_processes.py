@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import DEMO_CONFIG, ROOT, run, run_tool, short_run
 from mmcv.cnn import Scale
-from mmengine.dist import all_reduce
+from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS
@@ -26,8 +26,10 @@ from mmvisattn.engine.config import load_config
 from mmvisattn.engine.runner import Runner
 from mmvisattn.engine.switches import apply_switches
 from mmvisattn.errors import UserError
+from mmvisattn.processes.agreement import from_main
 from mmvisattn.processes.launch import ending_together, init_distributed
 from mmvisattn.processes.sharding import Sharding, own_share, ready_to_shard, with_share
+from mmvisattn.survival.state import gathered_state, restore_state
 from mmvisattn.weights import read_checkpoint
 
 CONFIG = ROOT / 'configs/classifier_van_b0_demo.py'
@@ -149,9 +151,10 @@ def train_and_note(cfg):
     if runner.sharding:
         share *= runner.sharding.num_own_parameters / runner.sharding.num_parameters
         all_reduce(share, 'max')
+    all_scores = all_gather_object(noted.scores)
     if runner.rank == 0:
         result = dict(losses=losses.tolist(), scores=noted.scores, metrics=noted.metrics)
-        result['share'] = share.item()
+        result.update(share=share.item(), all_scores=all_scores)
         if cfg.optim_wrapper.get('clip_grad'):
             result['norm'] = runner.message_hub.get_scalar('train/grad_norm').current()
         (Path(cfg.work_dir) / 'done.json').write_text(json.dumps(result))
@@ -308,6 +311,52 @@ def test_a_sharded_run_goes_on_whole_and_back(tmp_path):
         assert second['scores'][-3:] == pytest.approx(first['scores'][-3:], rel=1e-4), name
         files = saved(tmp_path / name, 6), saved(tmp_path / start, 6)
         assert_same_files(*files, parts, rtol=1e-2, atol=2e-3)
+
+
+def validate_alone(world, folder, checkpoint):
+    cfg = config(folder, world, 'van', **HALVES)
+    cfg.load_from = str(checkpoint)
+    runner, noted = Runner.from_cfg(cfg), Noted()
+    runner.register_hook(noted)
+    runner.val()
+    (folder / 'done.json').write_text(json.dumps(noted.scores))
+
+
+def train_and_resume(world, folder):
+    switches = ['--ema', '0.1', '--deterministic']
+    train_variants(world, folder, {'whole': ('van', switches, HALVES)})
+    switches += ['--resume', folder / 'whole' / 'iter_3.pth']
+    train_variants(world, folder, {'parts': ('van', switches, HALVES)})
+
+
+def test_processes_validate_what_is_saved(tmp_path):
+    """Running statistics differ between processes; the metric is that of a checkpoint's."""
+    run_processes(2, train_and_resume, tmp_path)
+    whole, parts = (done(tmp_path / name)['all_scores'] for name in ('whole', 'parts'))
+    assert [len(scores) for scores in whole] == [6, 4], 'two validations of five pictures'
+    assert parts == whole
+    run_processes(1, validate_alone, tmp_path / 'alone', tmp_path / 'whole' / 'iter_6.pth')
+    alone = done(tmp_path / 'alone')
+    assert [whole[0][3:], whole[1][2:]] == [alone[::2], alone[1::2]]
+
+
+def keep_own_statistics(world, folder):
+    rank = distributed.get_rank()
+    model = torch.nn.BatchNorm1d(3)
+    own = torch.full((3,), float(rank))
+    model.running_mean.copy_(own)
+    optim_wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    gathered = gathered_state(model, optim_wrapper)
+    states = from_main(lambda: gathered)
+    assert [list(state.get('buffers', ())) for state in states] == [[], ['running_mean']]
+    model.running_mean.zero_()  # as the checkpoint's weights have it
+    restore_state(states[rank], model)
+    assert torch.equal(model.running_mean, own)
+
+
+def test_each_process_goes_on_with_its_own_running_statistics(tmp_path):
+    """What SyncBuffersHook then averages is what it would have been."""
+    run_processes(2, keep_own_statistics, tmp_path)
 
 
 def overflow_in_one_process(world, folder):

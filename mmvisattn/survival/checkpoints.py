@@ -116,6 +116,8 @@ class CheckpointHook(MMEngineCheckpointHook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
         """Save the best; the one it replaces is deleted once it is there."""
         runner.message_hub.update_info(VALIDATED, runner.iter)
+        if self.save_best is None:
+            return
         backend, info = self.file_backend, runner.message_hub.runtime_info
         self.file_backend = _LateRemovals(backend)
         best = {key: value for key, value in info.items() if key.startswith('best_')}

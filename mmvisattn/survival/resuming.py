@@ -7,7 +7,7 @@ import reprlib
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import get_world_size
+from mmengine.dist import broadcast, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..processes.agreement import from_main
 from ..weights import read_checkpoint
 from .checkpoints import latest_checkpoint
-from .state import gathered_state, restore_state
+from .state import gathered_state, restore_state, saved_buffers
 
 # The key of a checkpoint that holds it.
 EXACT = 'exact_state'
@@ -67,6 +67,15 @@ class ExactResumeHook(Hook):
                 f'{lost if any(state["gradients"] for state in processes) else ""}.'
             )
         self._loaded = None
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Validate what process 0 saves, after averaged weights have taken their place.
+
+        BatchNorm's running statistics are each process's own: with them the metric would be that of
+        no checkpoint.
+        """
+        for buffer in saved_buffers(runner.bare_model).values():
+            broadcast(buffer)
 
 
 def _sharing(runner: Runner) -> list[int] | None:

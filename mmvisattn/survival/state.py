@@ -1,4 +1,4 @@
-"""What a process knows besides weights: its random generators, and gradients not yet used."""
+"""What a process knows besides weights: random generators, running statistics, unused gradients."""
 
 from __future__ import annotations
 
@@ -23,9 +23,20 @@ def gathered_state(model: nn.Module, optim_wrapper: OptimWrapper) -> list[dict]:
     group = control_group()
     if group is None:
         return [state]
+    state['buffers'] = {name: buffer.cpu() for name, buffer in saved_buffers(model).items()}
     states = [None] * distributed.get_world_size(group) if is_main_process() else None
     distributed.gather_object(state, states, dst=0, group=group)
-    return states or []
+    if not states:
+        return []
+    # Those of process 0 are in the checkpoint's weights.
+    shared = states[0].pop('buffers')
+    for other in states[1:]:
+        other['buffers'] = {
+            name: buffer
+            for name, buffer in other['buffers'].items()
+            if not torch.equal(buffer, shared[name])
+        }
+    return states
 
 
 def restore_state(state: dict, model: nn.Module) -> None:
@@ -38,9 +49,18 @@ def restore_state(state: dict, model: nn.Module) -> None:
     torch.set_rng_state(generators['torch'].cpu())
     if 'cuda' in generators and torch.cuda.is_available():
         torch.cuda.set_rng_state(generators['cuda'].cpu())
+    buffers = saved_buffers(model)
+    for name, buffer in state.get('buffers', {}).items():
+        buffers[name].copy_(buffer)
     parameters = dict(model.named_parameters())
     for name, gradient in state['gradients'].items():
         parameters[name].grad = with_share(gradient, parameters[name])
+
+
+def saved_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What a checkpoint holds besides parameters, running statistics above all."""
+    saved = model.state_dict(keep_vars=True)
+    return {name: buffer for name, buffer in model.named_buffers() if name in saved}
 
 
 def _generators() -> dict:
