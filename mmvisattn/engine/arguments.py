@@ -59,8 +59,8 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--pretrained',
         metavar='CKPT',
-        help='ImageNet weights of the backbone: a file, a URL or a published name such as '
-        "van_b2_in1k; 'none' starts from random weights on purpose",
+        help='weights of the backbone: a file, the folder of a run, a URL or a published name such '
+        "as van_b2_in1k; 'none' starts from random weights on purpose",
     )
     parser.add_argument(
         '--resume',

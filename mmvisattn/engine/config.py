@@ -29,7 +29,7 @@ from ..errors import UserError, did_you_mean
 from ..places import CONFIGS, find_config
 from ..weights import guard_libraries
 from .optim import checked_rate
-from .spelling import SHORT_SETTINGS, check_options, check_spelling
+from .spelling import SHORT_SETTINGS, check_options, check_spelling, is_ours
 
 LENGTHS = ('max_epochs', 'max_iters')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -97,12 +97,19 @@ def _complete(cfg: Config, options: dict, launcher: str) -> None:
 
 
 def _make_room(cfg: Config, option: str) -> None:
-    """Put an empty dict where a dotted option leads through None (init_cfg of a demo)."""
+    """Put a dict where a dotted option leads through None (init_cfg of a demo), or through an arch.
+
+    `model.backbone.arch.kernel_size=7` changes the architecture that the config names.
+    """
     place = cfg
     for key in option.split('.')[:-1]:
-        if isinstance(place, dict | Config) and key in place and place[key] is None:
+        if not isinstance(place, dict | Config) or key not in place:
+            return
+        if place[key] is None:
             place[key] = {}
-        place = place[key] if isinstance(place, dict | Config) and key in place else None
+        elif key == 'arch' and isinstance(place[key], str) and is_ours(place):
+            place[key] = dict(base=place[key])
+        place = place[key]
 
 
 def dataset_configs(cfg: Config, loaders: Iterable[str] = LOADERS) -> Iterator[dict]:

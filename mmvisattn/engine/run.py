@@ -152,13 +152,17 @@ def _runner(cfg: Config, notes: list[str]) -> Runner:
 
 
 def _use_pretrained(model: dict, source: str) -> None:
-    """Start the backbone from these weights, whatever the config says; 'none': from random ones."""
+    """Start the backbone from these weights, whatever the config says; 'none': from random ones.
+
+    Of the folder of a run the newest checkpoint is taken.
+    """
     if 'backbone' not in model:
         raise UserError('--pretrained is for a backbone, and this model has none')
     for place in (model, model.backbone):
         place.pop('pretrained', None)  # MMSegmentation's older way to say it
     kind = 'mmvisattn.CheckedPretrained' if is_ours(model.backbone) else 'Pretrained'
-    model.backbone.init_cfg = None if source == 'none' else dict(type=kind, checkpoint=source)
+    source = None if source == 'none' else newest_in(source)
+    model.backbone.init_cfg = dict(type=kind, checkpoint=source) if source else None
 
 
 def _check_backbone(cfg: Config) -> None:
