@@ -1,0 +1,217 @@
+"""Public data sets as they are downloaded, laid out as the configs read them: `DOWNLOADS`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+
+SIDE = 128  # of a picture of Imagenette
+CAMVID_SPLITS = ('train', 'val', 'test')
+CAMVID_VOID = 11  # after its eleven classes
+PENNFUDAN_HELD_OUT = 50
+
+
+@dataclass(frozen=True)
+class Download:
+    """A data set that is given away.
+
+    Attributes:
+        begins: A path in it, by which its folder is found in what was unpacked.
+        convert: Called with that folder and the one to fill.
+    """
+
+    begins: str
+    convert: Callable[[Path, Path], None]
+
+
+def convert(name: str, source: str | Path, root: str | Path) -> Path:
+    """Lay a download out as the configs read it.
+
+    The folder appears whole or not at all.
+
+    Args:
+        name: A key of `DOWNLOADS`.
+        source: The archive, or what was unpacked of it.
+        root: The folder to make.
+
+    Raises:
+        UserError: The source is none of this data set, or the folder is there already.
+    """
+    download, source, root = DOWNLOADS[name], Path(source), Path(root)
+    if root.exists():
+        raise UserError(f'{root} is already there', do='name another folder, or remove this one')
+    unfinished = root.with_name(root.name + '.unfinished')
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        with TemporaryDirectory(dir=root.parent) as folder:
+            unpacked = source if source.is_dir() else _unpacked(source, Path(folder))
+            download.convert(_place_of(download.begins, unpacked, name), unfinished)
+        unfinished.rename(root)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return root
+
+
+def _unpacked(archive: Path, folder: Path) -> Path:
+    """What an archive holds; nothing of it lands outside the folder."""
+    if not archive.is_file():
+        raise UserError(f'no file or folder {archive}')
+    try:
+        if tarfile.is_tarfile(archive):
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter='data')
+        else:
+            shutil.unpack_archive(archive, folder, 'zip')  # leaves out what would lie elsewhere
+    except (shutil.ReadError, tarfile.TarError, OSError, EOFError) as error:
+        raise UserError(
+            f'{archive} cannot be unpacked',
+            expected='a tar or zip archive, or the folder that was unpacked',
+            got=error,
+        ) from error
+    return folder
+
+
+def _place_of(begins: str, unpacked: Path, name: str) -> Path:
+    depth = len(Path(begins).parts)
+    places = [unpacked / begins, *sorted(unpacked.rglob(begins))]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise UserError(
+            f'{unpacked} does not hold {name} as it is distributed', expected=f'a folder {begins}'
+        )
+    return found.parents[depth - 1]
+
+
+def _convert_imagenette(source: Path, root: Path) -> None:
+    """The square in the middle of each picture, at 128 x 128: class folders in train and val."""
+    for split in ('train', 'val'):
+        for path in sorted(_files(source / split, '*/*.JPEG', '*/*.jpg')):
+            target = root / split / path.parent.name / f'{path.stem}.jpg'
+            target.parent.mkdir(parents=True, exist_ok=True)
+            picture = _opened(path).convert('RGB')
+            side = min(picture.size)
+            left, top = ((length - side) // 2 for length in picture.size)
+            square = (left, top, left + side, top + side)
+            small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=square)
+            small.save(target, quality=80)
+
+
+def _convert_camvid(source: Path, root: Path) -> None:
+    """Pictures and label maps by split: 0 to 10 are the classes, 11 is what none of them is."""
+    for split in CAMVID_SPLITS:
+        for kind in ('images', 'annotations'):
+            (root / kind / split).mkdir(parents=True)
+        for path in sorted(_files(source / split, '*.png')):
+            label = source / f'{split}annot' / path.name
+            picture, labels = _opened(path), _opened(label)
+            if labels.size != picture.size or np.asarray(labels).max() > CAMVID_VOID:
+                raise UserError(
+                    f'{label} is no label map of {path}',
+                    expected=f'{picture.size} pixels of 0 to {CAMVID_VOID}',
+                    got=f'{labels.size} pixels of up to {np.asarray(labels).max()}',
+                )
+            picture.convert('RGB').save(root / 'images' / split / f'{path.stem}.jpg', quality=90)
+            shutil.copyfile(label, root / 'annotations' / split / path.name)
+
+
+def _convert_pennfudan(source: Path, root: Path) -> None:
+    """COCO's layout, persons alone; 50 of the 170 pictures are held out, by seed 0."""
+    pictures = sorted(_files(source / 'PNGImages', '*.png'))
+    held_out = np.random.RandomState(0).permutation(len(pictures))[:PENNFUDAN_HELD_OUT]
+    splits = {'train': _CocoSplit(root, 'train'), 'val': _CocoSplit(root, 'val')}
+    held_out, number = set(held_out.tolist()), 0
+    for place, path in enumerate(pictures):
+        masks = np.asarray(_opened(source / 'PedMasks' / f'{path.stem}_mask.png'))
+        persons = [masks == value for value in np.unique(masks) if value]
+        split = splits['val' if place in held_out else 'train']
+        numbered = enumerate(persons, number + 1)
+        split.add(place + 1, _opened(path).convert('RGB'), path.stem, numbered)
+        number += len(persons)
+    for split in splits.values():
+        split.write()
+
+
+class _CocoSplit:
+    """The pictures of a split, and its file of instances."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.folder, self.file = root / name, root / 'annotations' / f'instances_{name}.json'
+        self.content = {
+            'images': [],
+            'annotations': [],
+            'categories': [{'id': 1, 'name': 'person', 'supercategory': 'person'}],
+        }
+        self.folder.mkdir()
+        self.file.parent.mkdir(exist_ok=True)
+
+    def add(
+        self,
+        number: int,
+        picture: Image.Image,
+        name: str,
+        persons: Iterable[tuple[int, np.ndarray]],
+    ) -> None:
+        """A picture, and the masks of those on it by their numbers."""
+        from pycocotools import mask as coco_mask
+
+        picture.save(self.folder / f'{name}.jpg', quality=90)
+        width, height = picture.size
+        self.content['images'].append(
+            {'id': number, 'file_name': f'{name}.jpg', 'height': height, 'width': width}
+        )
+        for person, mask in persons:
+            encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+            self.content['annotations'].append({
+                'id': person,
+                'image_id': number,
+                'category_id': 1,
+                'iscrowd': 0,
+                'area': float(coco_mask.area(encoded)),
+                'bbox': coco_mask.toBbox(encoded).tolist(),
+                'segmentation': {
+                    'size': [height, width], 'counts': encoded['counts'].decode()
+                },
+            })  # fmt: skip
+
+    def write(self) -> None:
+        """Write the file."""
+        self.file.write_text(json.dumps(self.content))
+
+
+def _files(folder: Path, *patterns: str) -> Iterator[Path]:
+    """The pictures of a folder.
+
+    Raises:
+        UserError: It has none.
+    """
+    found = [path for pattern in patterns for path in folder.glob(pattern)]
+    if not found:
+        raise UserError(f'no pictures in {folder}', expected=' or '.join(patterns))
+    yield from found
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except OSError as error:
+        raise UserError(f'{path} cannot be read', got=error) from error
+
+
+DOWNLOADS = {
+    'imagenette': Download('val', _convert_imagenette),
+    'camvid': Download('trainannot', _convert_camvid),
+    'pennfudan': Download('PNGImages', _convert_pennfudan),
+}
