@@ -1,27 +1,60 @@
 """Recipes cut down to what two cores train in seconds: sizes, depths and lengths, nothing else."""
 
 import json
+import shutil
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from mmvisattn.datasets.demo.layouts import make_data
 from mmvisattn.datasets.demo.objects import OBJECTS
 from mmvisattn.engine.config import load_config
 
 LAYOUTS = {'ade20k': 'ade20k', 'imagenet': 'imagenet', 'simple_baseline': 'pose', 'coco': 'coco'}
+# Public data sets that are laid out otherwise, and what they are made of here.
+MADE_OF = {'camvid': 'ade20k', 'pennfudan': 'coco'}
 
 
 def layout_of(name):
     """The embedded data set that a config is cut down to."""
     name = name.replace('upernet', 'ade20k') if name.endswith('_demo') else name
     name = name.replace('classifier', 'imagenet')
-    return next((layout for part, layout in LAYOUTS.items() if part in name), 'coco')
+    public = next((layout for layout in MADE_OF if name.endswith(layout)), None)
+    return public or next((layout for part, layout in LAYOUTS.items() if part in name), 'coco')
 
 
 def small_data(root, num_train):
     """A folder for each layout: a few pictures to train on, two or more to validate on."""
     counts = dict.fromkeys(LAYOUTS.values(), dict(num_train=num_train, num_val=2))
     counts['imagenet'] = dict(num_train=10, num_val=10)  # one of each class
-    return {layout: make_data(layout, root / layout, **count) for layout, count in counts.items()}
+    made = {layout: make_data(layout, root / layout, **count) for layout, count in counts.items()}
+    _as_camvid(made['ade20k'], root / 'camvid')
+    _as_pennfudan(made['coco'], root / 'pennfudan')
+    return made | {layout: root / layout for layout in MADE_OF}
+
+
+def _as_camvid(ade20k, root):
+    """Three splits; labels of eleven classes and of none."""
+    for split, source in (('train', 'training'), ('val', 'validation'), ('test', 'validation')):
+        shutil.copytree(ade20k / 'images' / source, root / 'images' / split)
+        (root / 'annotations' / split).mkdir(parents=True)
+        for path in (ade20k / 'annotations' / source).iterdir():
+            labels = np.asarray(Image.open(path)) % 12
+            Image.fromarray(labels).save(root / 'annotations' / split / path.name)
+
+
+def _as_pennfudan(coco, root):
+    """One class, which everything is of."""
+    (root / 'annotations').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (root / split).symlink_to(coco / f'{split}2017')
+        content = json.loads((coco / f'annotations/instances_{split}2017.json').read_text())
+        content['categories'] = [{'id': 1, 'name': 'person'}]
+        for annotation in content['annotations']:
+            annotation['category_id'] = 1
+        target = root / 'annotations' / f'instances_{split}.json'
+        target.write_text(json.dumps(content))
 
 
 def small_config(path, layout, data_root, folder):

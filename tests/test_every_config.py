@@ -19,7 +19,10 @@ CONFIGS = sorted(ROOT.glob('configs/*.py'))
 # The longest first: coatnet_0_rw before coatnet_0.
 NETWORKS = sorted((p.stem for p in ROOT.glob('configs/_base_/backbones/*.py')), key=len)[::-1]
 # One number of the metric that each kind of evaluation must have written.
-METRICS = {'ade20k': 'mIoU', 'imagenet': 'accuracy/top1', 'pose': 'coco/AP', 'coco': 'coco'}
+METRICS = {
+    'ade20k': 'mIoU', 'camvid': 'mIoU', 'imagenet': 'accuracy/top1', 'pose': 'coco/AP',
+    'coco': 'coco', 'pennfudan': 'coco',
+}  # fmt: skip
 
 
 def framework_and_network(name):

@@ -34,6 +34,9 @@ TASKS = {
 # What a config trains on, by a part of its base's name.
 DATASETS = {
     'demo': 'embedded scenes',
+    'camvid': 'CamVid',
+    'pennfudan': 'PennFudanPed',
+    'imagenette': 'Imagenette',
     'ade20k': 'ADE20K',
     'imagenet': 'ImageNet-1k',
     'coco': 'COCO',
@@ -44,6 +47,9 @@ PICTURES = {
     '256x192': (256, 192),
     'ade20k': (512, 512),
     'finetune_384': (384, 384),
+    'imagenette': (128, 128),
+    'camvid': (360, 480),
+    'pennfudan': (384, 512),
     'imagenet': (224, 224),
     'coco': (800, 1280),
 }
@@ -136,6 +142,7 @@ def describe(path: Path) -> Entry:
                 node.targets[0].id == '_base_')  # fmt: skip
     framework, network = (Path(base).stem for base in ast.literal_eval(bases))
     title, *remarks, _ = ast.get_docstring(tree).split('\n\n')
+    starts = '_base_.backbone' in text and 'init_cfg=None' not in text
     return Entry(
         path=path,
         framework=framework,
@@ -143,7 +150,7 @@ def describe(path: Path) -> Entry:
         network=network,
         title=_one_line(title),
         remark=_one_line(' '.join(remarks)),
-        weights=None if 'init_cfg=None' in text else _weights(network),
+        weights=_weights(network) if starts else None,
     )
 
 

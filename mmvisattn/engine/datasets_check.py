@@ -70,7 +70,7 @@ def _check_label_maps(cls: type, settings: dict) -> checks.Report | list:
     )
 
 
-def _raw_labels(cls: type, settings: dict) -> range:
+def _raw_labels(cls: type, settings: dict) -> list[int]:
     """The labels that the data set's files may hold, before any mapping."""
     classes = cls.METAINFO.get('classes') or (settings['metainfo'] or {}).get('classes')
     if not classes:
@@ -78,7 +78,8 @@ def _raw_labels(cls: type, settings: dict) -> range:
             f'{cls.__name__} does not know its classes',
             expected='classes = [...] in the config: their names, in the order of the labels',
         )
-    return range(len(classes) + 1) if settings['reduce_zero_label'] else range(len(classes))
+    labels = range(len(classes) + 1) if settings['reduce_zero_label'] else range(len(classes))
+    return [*labels, settings['ignore_index']]
 
 
 def _check_boxes(cls: type, settings: dict) -> checks.Report:

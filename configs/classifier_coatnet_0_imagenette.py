@@ -1,0 +1,9 @@
+"""CoAtNet-0 on Imagenette: 20 epochs of 64 pictures, from random weights.
+
+    python tools/train.py configs/classifier_coatnet_0_imagenette.py
+"""
+_base_ = ['./_base_/classifier_imagenette.py', './_base_/backbones/coatnet_0.py']
+
+model = dict(
+    backbone=dict(_base_.backbone, drop_path_rate=0.0),
+    head=dict(in_channels=_base_.channels[3]))

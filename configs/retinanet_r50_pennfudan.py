@@ -1,0 +1,11 @@
+"""RetinaNet with ResNet-50 on PennFudanPed: 120 epochs of 4 pictures.
+
+A baseline under the same recipe.
+
+    python tools/train.py configs/retinanet_r50_pennfudan.py
+"""
+_base_ = ['./_base_/retinanet_pennfudan.py', './_base_/backbones/r50.py']
+
+model = dict(
+    backbone=dict(_base_.backbone, init_cfg=None),
+    neck=dict(in_channels=_base_.channels[1:]))
