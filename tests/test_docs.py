@@ -121,7 +121,7 @@ def check_call(place, tool, words):
     if tool.endswith('.sh') or '...' in words or place.endswith(tool):
         return  # the name alone is no call
     parser = parser_of(tool)
-    if tool == 'tools/train_seeds.py':  # it hands on what it does not know
+    if tool in ('tools/train_seeds.py', 'tools/reproduce.py'):  # they hand on what they do not know
         _, words = parser.parse_known_args(words)
         parser, words = parser_of('tools/train.py'), ['CONFIG', *words]
     if parser is None:

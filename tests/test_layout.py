@@ -64,6 +64,7 @@ ARROWS = {
         'naming',
         'outputs',
         'places',
+        'processes',
         'weights',
     },
     'inference': {'atomic', 'errors', 'engine'},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..atomic import write_text
@@ -42,6 +42,7 @@ class Scores:
         seeds: Theirs, in order.
         steps: After how many epochs or iterations.
         data: What they were trained on: a checksum of the annotations for each part.
+        records: Of the trainings, one for each seed.
     """
 
     folder: str
@@ -49,6 +50,7 @@ class Scores:
     seeds: tuple[int, ...]
     steps: int | None
     data: frozenset[tuple[str, str]]
+    records: tuple[dict, ...] = field(repr=False)
 
 
 def scores_of(entry: Entry, folder: Path = RECORDS) -> Scores | None:
@@ -62,24 +64,56 @@ def scores_of(entry: Entry, folder: Path = RECORDS) -> Scores | None:
         UserError: A record that is none, of another config, seed or length than its place says,
             or of a run that did not finish.
     """
-    paths = sorted((folder / entry.name).glob('seed_*.json'), key=_seed)
+    shown = f'docs/model_zoo/{entry.name}'
+    return read_scores(folder / entry.name, shown, entry.name, METRICS[entry.task])
+
+
+def read_scores(
+    place: Path,
+    shown: str,
+    config: str,
+    metrics: dict[str, tuple[str, float]],
+    tested: bool = False,
+) -> Scores | None:
+    """The scores whose records lie in a folder, or None if there are none.
+
+    Args:
+        place: The folder: `seed_N.json` is the record of a training, `test_N.json` that of its
+            test.
+        shown: The folder as pages name it.
+        config: The name of their config.
+        metrics: What counts, as in `METRICS`.
+        tested: Whether the tests' metrics count; else those that trainings ended with.
+
+    Raises:
+        UserError: As `scores_of`.
+    """
+    paths = {_seed(path): path for path in place.glob('seed_*.json')}
     if not paths:
         return None
-    records = [read_record(path) for path in paths]
-    for path, record in zip(paths, records, strict=True):
-        _require_fit(entry, path, record)
+    paths = dict(sorted(paths.items()))
+    trained = {seed: _fitting(path, 'train', config, seed) for seed, path in paths.items()}
+    ended = trained
+    if tested:
+        ended = {
+            seed: _fitting(place / f'test_{seed}.json', 'test', config, None) for seed in paths
+        }
+    for seed, record in ended.items():
+        _require_metrics(paths[seed], record, metrics)
+    records = list(trained.values())
     _require_one(paths, 'config', [record['config']['sha256'] for record in records])
     _require_one(paths, 'number of steps', [r['outcome'].get('step') for r in records])
     _require_one(paths, 'data', [_data(record) for record in records])
     return Scores(
-        folder=f'docs/model_zoo/{entry.name}',
+        folder=shown,
         metrics={
-            name: Spread(tuple(factor * r['outcome']['metrics'][key] for r in records))
-            for key, (name, factor) in METRICS[entry.task].items()
+            name: Spread(tuple(factor * r['outcome']['metrics'][key] for r in ended.values()))
+            for key, (name, factor) in metrics.items()
         },
-        seeds=tuple(map(_seed, paths)),
+        seeds=tuple(paths),
         steps=records[0]['outcome'].get('step'),
         data=_data(records[0]),
+        records=tuple(records),
     )
 
 
@@ -98,16 +132,26 @@ def keep(work_dir: Path, folder: Path = RECORDS) -> list[Path]:
     """
     copies = []
     for run in (work_dir, *sorted(path for path in work_dir.glob('seed_*') if path.is_dir())):
-        trained = [record for record in records_in(run) if record['run']['task'] == 'train']
-        if trained and trained[-1]['outcome']['status'] == 'finished':
-            record = _without_place(trained[-1])
+        record = last_finished(run, 'train')
+        if record:
             name = Path(record['config']['path']).stem
             copies.append(folder / name / f'seed_{record["run"]["seed"]}.json')
-            copies[-1].parent.mkdir(parents=True, exist_ok=True)
-            write_text(copies[-1], json.dumps(record, indent=1) + '\n')
+            write_record(record, copies[-1])
     if not copies:
         raise UserError(f'no training has finished in {work_dir}', expected='a run with a record')
     return copies
+
+
+def last_finished(work_dir: Path, task: str) -> dict | None:
+    """The newest record of a work dir ('train' or 'test'), if that run finished."""
+    records = [record for record in records_in(work_dir) if record['run']['task'] == task]
+    return records[-1] if records and records[-1]['outcome']['status'] == 'finished' else None
+
+
+def write_record(record: dict, path: Path) -> None:
+    """Keep a record in the repository, its folder with it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(_without_place(record), indent=1) + '\n')
 
 
 def _without_place(record: dict) -> dict:
@@ -119,22 +163,16 @@ def _without_place(record: dict) -> dict:
     return {**record, 'machine': {k: v for k, v in record['machine'].items() if k != 'host'}}
 
 
-def _require_fit(entry: Entry, path: Path, record: dict) -> None:
-    outcome, run = record['outcome'], record['run']
-    metrics = METRICS[entry.task]
-    expected = {
-        'task': 'train',
-        'config': entry.name,
-        'seed': _seed(path),
-        'status': 'finished',
-        'metrics': sorted(metrics),
-    }
+def _fitting(path: Path, task: str, config: str, seed: int | None) -> dict:
+    """A record that is what its place stands for; a test has no seed."""
+    record = read_record(path)
+    run = record['run']
+    expected = {'task': task, 'config': config, 'seed': seed, 'status': 'finished'}
     got = {
         'task': run['task'],
         'config': Path(record['config']['path']).stem,
-        'seed': run['seed'],
-        'status': outcome['status'],
-        'metrics': sorted(set(metrics) & set(outcome.get('metrics') or ())),
+        'seed': run['seed'] if task == 'train' else None,
+        'status': record['outcome']['status'],
     }
     wrong = [key for key in expected if expected[key] != got[key]]
     if wrong:
@@ -143,13 +181,23 @@ def _require_fit(entry: Entry, path: Path, record: dict) -> None:
             expected=', '.join(f'{key} {expected[key]}' for key in wrong),
             got=', '.join(f'{key} {got[key]}' for key in wrong),
         )
+    return record
 
 
-def _require_one(paths: list[Path], what: str, values: list) -> None:
-    if len(set(values)) > 1:
+def _require_metrics(path: Path, record: dict, metrics: dict) -> None:
+    found = record['outcome'].get('metrics') or {}
+    if not set(metrics) <= set(found):
         raise UserError(
-            f'the seeds in {paths[0].parent} are not of one {what}',
-            got=', '.join(f'{path.stem}: {v}' for path, v in zip(paths, values, strict=True)),
+            f'{path} lacks metrics', expected=', '.join(metrics), got=', '.join(found) or 'none'
+        )
+
+
+def _require_one(paths: dict[int, Path], what: str, values: list) -> None:
+    if len(set(values)) > 1:
+        found = zip(paths.values(), values, strict=True)
+        raise UserError(
+            f'the seeds in {next(iter(paths.values())).parent} are not of one {what}',
+            got=', '.join(f'{path.stem}: {value}' for path, value in found),
             do='python tools/analysis_tools/diff_records.py shows the difference of two',
         )
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Write the pages that are counted or measured: docs/fidelity.md (every published size and cost of
 the networks, beside ours), docs/configs.md and docs/model_zoo.md (every config, its size, cost and
-scores), model-index.yml and configs/metafiles (the same, for OpenMMLab's tools) and
-docs/performance.md (the results of benchmarks in docs/performance).
+scores), model-index.yml and configs/metafiles (the same, for OpenMMLab's tools),
+docs/performance.md (the results of benchmarks in docs/performance) and docs/results.md with its
+figures (the records in docs/results).
 
 python tools/analysis_tools/write_pages.py [--count WORD] [--keep DIR ...]
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from mmvisattn.analysis import catalogue, fidelity, metafiles, scores, zoo
 from mmvisattn.analysis.bench import page
+from mmvisattn.analysis.results import results_of
 from mmvisattn.atomic import write_text
 from mmvisattn.errors import reported
 from mmvisattn.places import ROOT
@@ -42,6 +44,7 @@ def main() -> None:
         'docs/configs.md': catalogue.markdown(counts),
         'docs/model_zoo.md': zoo.markdown(counts),
         'docs/performance.md': page.markdown(),
+        **results_of({name: kept['Parameters'] for name, kept in counts.items()}),
     }
     for name, text in written.items():
         (ROOT / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,104 @@
+"""Trainings in processes of their own, one seed after the other, as tools start them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from ..places import TOOLS
+from ..processes.launch import STOPPED
+from .records import records_in
+
+SETTINGS = 'seeds.json'  # what the seeds of a folder have in common
+BAD_INPUT = 2  # the exit status of every tool; no other seed would fare better
+
+
+class Training:
+    """Runs trainings one at a time, and hands signals on to the one that runs.
+
+    Each is in a session of its own, so that Ctrl-C reaches it once: from here.
+
+    Args:
+        gpus: How many processes torchrun starts; None: one, without it.
+
+    Attributes:
+        stopped: Whether a signal came.
+    """
+
+    def __init__(self, gpus: int | None) -> None:
+        self.gpus = gpus
+        self.stopped = False
+        self._running: subprocess.Popen | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._hand_on)
+
+    def run(self, config: str, options: list[str]) -> int:
+        """Train to the end, and return the exit status."""
+        if self.gpus is None:
+            command = [sys.executable, TOOLS / 'train.py', config, *options]
+        else:
+            command = ['bash', TOOLS / 'dist_train.sh', config, str(self.gpus), *options]
+        self._running = subprocess.Popen(command, start_new_session=True)
+        if self.stopped:  # the signal came before there was anything to hand it to
+            self._running.terminate()
+        return self._running.wait()
+
+    def _hand_on(self, number: int, _: object) -> None:
+        self.stopped = True
+        if self._running:
+            self._running.send_signal(number)
+
+
+def train_all(
+    training: Training, config: str, options: list[str], seeds: list[int], root: Path
+) -> int:
+    """Train the seeds of a config that have not finished; 0, or the status to end with at once."""
+    keep_settings(root, {'config': config, 'gpus': training.gpus, 'options': options})
+    for seed in seeds:
+        work_dir = root / f'seed_{seed}'
+        if last_status(work_dir) == 'finished':
+            print(f'seed {seed}: finished before, in {work_dir}', flush=True)
+            continue
+        own = ['--seed', str(seed), '--work-dir', str(work_dir)]
+        own += ['--resume', 'auto'] if work_dir.is_dir() else []
+        work_dir.mkdir(exist_ok=True)
+        print(f'seed {seed}: training in {work_dir}', flush=True)
+        status = training.run(config, [*own, *options])
+        if training.stopped or status == STOPPED:
+            return STOPPED
+        if status == BAD_INPUT:
+            return status
+        if status:
+            print(f'seed {seed}: ended with status {status}', flush=True)
+    return 0
+
+
+def keep_settings(root: Path, settings: dict) -> None:
+    """Stop if the folder holds seeds of another command: their mean would mean nothing.
+
+    Raises:
+        UserError: It does.
+    """
+    path = root / SETTINGS
+    if not path.is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings, indent=1))
+        return
+    before = json.loads(path.read_text())
+    if before != settings:
+        raise UserError(
+            f'{root} holds seeds of another command',
+            expected=json.dumps(before),
+            got=json.dumps(settings),
+            do=f'give another --work-dir, or delete {path} if results are the same',
+        )
+
+
+def last_status(work_dir: Path) -> str | None:
+    """How the newest training in a work dir ended, by its record; None without one."""
+    records = [record for record in records_in(work_dir) if record['run']['task'] == 'train']
+    return records[-1]['outcome']['status'] if records else None

@@ -1,0 +1,222 @@
+"""Benchmarks on public data: their trainings, the records of them, the page and the figures."""
+
+import json
+import re
+import runpy
+import signal
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import ROOT, run_tool
+from mmengine.registry import MODELS
+from small_configs import small_data
+
+from mmvisattn.analysis import catalogue, metafiles
+from mmvisattn.analysis.results import figure, measured, page
+from mmvisattn.analysis.results.benchmarks import BENCHMARKS, rows_named
+from mmvisattn.engine.arguments import train_parser
+from mmvisattn.engine.config import load_config
+from mmvisattn.errors import UserError
+
+WRITE = 'run python tools/analysis_tools/write_pages.py'
+ENTRIES = {entry.name: entry for entry in catalogue.entries()}
+ROWS = rows_named(list(BENCHMARKS))
+FIVE, TWENTY = rows_named(['imagenette/van_b0_5', 'imagenette/van_b0_20'])
+
+
+def test_every_row_is_a_config_and_a_place_of_its_own():
+    trainings = {}
+    for row in (row for benchmark in BENCHMARKS.values() for row in benchmark.rows):
+        assert row.config in ENTRIES
+        assert row.name.partition('/')[0] in BENCHMARKS
+        same = (row.config, row.options, row.start)
+        assert trainings.setdefault(row.name, same) == same, 'one place for two trainings'
+        assert row.start is None or rows_named([row.start])[0].options == ('max_epochs=80',)
+    assert len(set(trainings.values())) == len(trainings), 'two places for one training'
+    known = {path.parent.relative_to(measured.RECORDS).as_posix()
+             for path in measured.RECORDS.rglob('*.json')}  # fmt: skip
+    assert known <= set(trainings)
+
+
+def options_of(row):
+    words = ['--cfg-options', *row.options] if row.options else []
+    return train_parser().parse_args(['CONFIG', *words]).cfg_options
+
+
+def test_the_networks_of_a_benchmark_share_a_recipe():
+    """Whatever the backbone is: data, optimizer, schedule and length are the same."""
+    recipes = {}
+    for row in ROWS:
+        cfg = load_config(ENTRIES[row.config].path, options_of(row))
+        recipe = {
+            key: cfg[key] for key in ('train_dataloader', 'val_dataloader', 'optim_wrapper',
+                                      'param_scheduler', 'train_cfg', 'custom_hooks', 'test_cfg')
+            if key in cfg
+        }  # fmt: skip
+        kind = re.sub('_[^_]*$', '', row.config.replace(ENTRIES[row.config].network, ''))
+        length = cfg.train_cfg.get('max_epochs')
+        assert recipes.setdefault((kind, length), recipe) == recipe, row.name
+        assert cfg.model.backbone.get('drop_path_rate', 0.0) == 0.0
+    assert {length for kind, length in recipes if kind.startswith('class')} == {5, 20, 80}
+
+
+@pytest.mark.parametrize('row', BENCHMARKS['ablations'].rows, ids=lambda r: f'{r.name}')
+def test_an_ablation_changes_its_network(row):
+    """As its options say, and so in what it computes."""
+    arch = load_config(ENTRIES[row.config].path, options_of(row)).model.backbone.arch
+    if not row.name.startswith('ablations/'):
+        assert isinstance(arch, str)
+        return
+    changes = {key: value for key, value in arch.items() if key != 'base'}
+    assert [f'model.backbone.arch.{key}' for key in changes] == [
+        option.partition('=')[0] for option in row.options[1:]
+    ]
+    outputs = []
+    for options in (options_of(row), {}):
+        torch.manual_seed(0)
+        network = MODELS.build(dict(load_config(ENTRIES[row.config].path, options).model.backbone))
+        with torch.inference_mode():
+            outputs.append(network.eval()(torch.randn(1, 3, 64, 64))[0])
+    assert not torch.equal(*outputs)
+
+
+def store(folder, row, seed, score, **changes):
+    """What `keep` leaves of a training."""
+    content = {
+        'schema': 1, 'weights': [], 'code': {}, 'packages': {}, 'environment': {},
+        'machine': {'cpu': 'AMD EPYC', 'threads': 1, 'gpus': []},
+        'run': {'task': 'train', 'seed': seed, 'start': '2026-01-01T00:00:00+00:00',
+                'command': ['tools/train.py', *row.options]},
+        'config': {'path': f'configs/{row.config}.py', 'sha256': 'a', 'text': ''},
+        'data': {'train': {'sha256': 'd'}},
+        'outcome': {'status': 'finished', 'metrics': {'accuracy/top1': score}, 'step': 5,
+                    'all_seconds': 1800.0, 'peak_memory': {'process': 2**31, 'gpu': None}},
+        **changes,
+    }  # fmt: skip
+    path = folder / row.name / f'seed_{seed}.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return content
+
+
+def test_the_page_and_the_figures_are_current():
+    assert (ROOT / 'docs' / 'results.md').read_text() == page.markdown(), WRITE
+    parameters = {name: c['Parameters'] for name, c in metafiles.kept_counts().items()}
+    drawn = {path.stem for path in measured.RECORDS.glob('*.svg')}
+    for name, benchmark in BENCHMARKS.items():
+        points = figure.points(measured.rows_of(benchmark), parameters)
+        assert bool(points) == (name in drawn), WRITE
+        if points:
+            text = (measured.RECORDS / f'{name}.svg').read_text()
+            assert figure.digest_of(benchmark, points) in text, WRITE
+
+
+def test_a_row_shows_its_records(tmp_path):
+    for seed, score in enumerate((70.0, 71.0, 75.0)):
+        store(tmp_path, FIVE, seed, score)
+    text = page.markdown(tmp_path)
+    line = next(li for li in text.splitlines() if f'`{FIVE.name}`' in li)
+    assert [cell.strip() for cell in line.strip('|').split('|')] == [
+        'VAN-B0', f'[72.00 ± 2.65](results/{FIVE.name}/seed_0.json)', '0, 1, 2', '0.50', '2.0',
+        'AMD EPYC, 1 core', f'`{FIVE.name}`',
+    ]  # fmt: skip
+    assert 'The best of ours, VAN-B0, is 13.77 below it.' in text
+    assert '| ResNet-50 |  | not run |' in text
+    assert '(results/imagenette.svg)' in text
+    assert '(results/camvid.svg)' not in text
+
+
+def test_the_order_of_a_paper_is_counted(tmp_path):
+    rows = [row for row in BENCHMARKS['ablations'].rows if 'Table 6' in row.group]
+    assert 'too little was run' in page.markdown(tmp_path)
+    for row, score in zip(rows, (80.0, 81.0, 83.0, 82.0), strict=True):
+        config = {'path': f'configs/{row.config}.py', 'sha256': 'a', 'text': ''}
+        store(tmp_path, row, 0, score, config=config)
+    section = page.markdown(tmp_path).partition('kernel and dilation')[2].partition('###')[0]
+    # 74.8, 75.3, 75.4, 75.4: of six pairs the paper tells five apart
+    assert 'in 5 of the 5 pairs' in section
+
+
+def test_a_record_of_another_training_is_refused(tmp_path):
+    store(tmp_path, replace(FIVE, options=('max_epochs=20',)), 0, 70.0)
+    with pytest.raises(UserError, match='another training'):
+        page.markdown(tmp_path)
+    store(tmp_path, replace(FIVE, config='classifier_r50_imagenette'), 0, 70.0)
+    with pytest.raises(UserError, match='classifier_r50_imagenette'):
+        page.markdown(tmp_path)
+
+
+def test_a_figure_shows_every_row_that_was_run(tmp_path):
+    store(tmp_path, FIVE, 0, 70.0)
+    store(tmp_path, TWENTY, 0, 80.0)
+    benchmark = BENCHMARKS['imagenette']
+    found = measured.rows_of(benchmark, tmp_path)
+    points = figure.points(found, {FIVE.config: 4_000_000})
+    assert [(p.label, p.hours, p.millions, p.score) for p in points] == [
+        ('VAN-B0', 0.5, 4.0, 70.0), ('VAN-B0', 0.5, 4.0, 80.0),
+    ]  # fmt: skip
+    drawn = figure.draw(benchmark, points)
+    left, right = drawn.axes
+    for axis, place in ((left, 0.5), (right, 4.0)):
+        shown = [tuple(line.get_xydata()[0]) for line in axis.lines if len(line.get_xydata()) == 1]
+        assert {(place, 70.0), (place, 80.0)} <= set(shown)
+    assert '5 epochs' in figure.as_svg(drawn, benchmark, points)
+
+
+def test_unknown_rows_are_named():
+    with pytest.raises(UserError, match='imagenette/van_b0_5'):
+        rows_named(['imagenette/van_b0_6'])
+    done = run_tool('reproduce.py', 'imagenet')
+    assert done.returncode == 2
+    assert 'no row imagenet' in done.output
+
+
+def shortened(monkeypatch, name, **options):
+    """Give rows of a benchmark other options, in this process."""
+    benchmark = BENCHMARKS[name]
+    rows = [replace(r, options=options.get(r.name.rpartition('/')[2], r.options))
+            for r in benchmark.rows]  # fmt: skip
+    monkeypatch.setitem(BENCHMARKS, name, replace(benchmark, rows=tuple(rows)))
+
+
+@pytest.mark.slow
+def test_a_row_is_trained_tested_and_kept(tmp_path, monkeypatch, capfd):
+    """And what it starts from, before; the second time nothing is left to do."""
+    data = small_data(tmp_path / 'data', num_train=4)
+    data['imagenet'].rename(tmp_path / 'data' / 'imagenette')
+    shortened(monkeypatch, 'imagenette', van_b0_80=('max_epochs=1',))
+    shortened(monkeypatch, 'camvid', van_b0_imagenette=('max_iters=2',))
+    kept = tmp_path / 'kept'
+    monkeypatch.setattr(measured.keep, '__defaults__', (kept,))
+    words = ['camvid/van_b0_imagenette', '--seeds', '1', '--data', str(tmp_path / 'data'),
+             '--work-dir', str(tmp_path / 'work')]  # fmt: skip
+    # Two steps of four pictures; sizes are those of the recipe.
+    words += ['--cfg-options', 'train_dataloader.batch_size=4', 'train_dataloader.num_workers=1']
+    tool = ROOT / 'tools' / 'reproduce.py'
+    monkeypatch.setattr(sys, 'argv', [str(tool), *words])
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)  # this process keeps its own
+    for again in (False, True):
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(tool), run_name='__main__')
+        said = capfd.readouterr()
+        assert end.value.code == 0, said.out + said.err
+        assert ('finished before' in said.out) == again
+        assert {p.relative_to(kept).as_posix() for p in kept.rglob('*.json')} == {
+            'imagenette/van_b0_80/seed_0.json',
+            'camvid/van_b0_imagenette/seed_1.json',
+            'camvid/van_b0_imagenette/test_1.json',
+        }
+    (row,) = rows_named(['camvid/van_b0_imagenette'])
+    found = measured.rows_of(BENCHMARKS['camvid'], kept)[row]
+    record = json.loads((kept / row.name / 'seed_1.json').read_text())
+    (weights,) = record['weights']
+    assert weights['purpose'] == 'pretrained'
+    assert weights['report']['coverage'] == 1
+    assert weights['path'].endswith('work/imagenette/van_b0_80/seed_0/epoch_1.pth')
+    tested = json.loads((kept / row.name / 'test_1.json').read_text())
+    assert 'images/test' in json.dumps(tested['data'])
+    assert found.score.values == (tested['outcome']['metrics']['mIoU'],)
+    assert found.seconds.mean > 0
+    assert record['outcome']['starts'] == 1
