@@ -7,15 +7,17 @@ import signal
 import sys
 from dataclasses import replace
 
+import mmpretrain
 import pytest
 import torch
 from conftest import ROOT, run_tool
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, init_default_scope
 from small_configs import small_data
 
 from mmvisattn.analysis import catalogue, metafiles
 from mmvisattn.analysis.results import figure, measured, page
-from mmvisattn.analysis.results.benchmarks import BENCHMARKS, rows_named
+from mmvisattn.analysis.results.benchmarks import BENCHMARKS, NETWORKS, rows_named
+from mmvisattn.engine import run as run_module
 from mmvisattn.engine.arguments import train_parser
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import UserError
@@ -163,6 +165,42 @@ def test_a_figure_shows_every_row_that_was_run(tmp_path):
         shown = [tuple(line.get_xydata()[0]) for line in axis.lines if len(line.get_xydata()) == 1]
         assert {(place, 70.0), (place, 80.0)} <= set(shown)
     assert '5 epochs' in figure.as_svg(drawn, benchmark, points)
+
+
+@pytest.mark.parametrize('network', NETWORKS)
+def test_a_backbone_starts_from_the_classifier_of_its_network(network, tmp_path):
+    """Every tensor but the norms of outputs that a classifier has not, in the baselines too."""
+    cfg = load_config(ENTRIES[f'classifier_{network}_imagenette'].path)
+    init_default_scope(cfg.default_scope)
+    classifier = mmpretrain.registry.MODELS.build(cfg.model)
+    for parameter in classifier.parameters():
+        parameter.data += 0.01  # what starts with a constant is told apart
+    torch.save({'state_dict': classifier.state_dict(), 'meta': {}}, tmp_path / 'epoch_1.pth')
+    trained = classifier.backbone.state_dict()
+    for framework in ('fpn_{}_camvid', 'retinanet_{}_pennfudan'):
+        cfg = load_config(ENTRIES[framework.format(network)].path)
+        run_module._use_pretrained(cfg.model, str(tmp_path))  # the folder of a run
+        run_module._check_backbone(cfg)
+        backbone = MODELS.build(cfg.model.backbone)
+        backbone.init_weights()
+        missed = {key for key, value in backbone.state_dict().items()
+                  if key not in trained or not torch.equal(value, trained[key])}  # fmt: skip
+        assert {re.sub(r'\d.*', '', key) for key in missed} <= {'norm'}
+        assert len(missed) <= 6
+
+
+def test_a_baseline_refuses_the_classifier_of_another(tmp_path):
+    """MMEngine would load nothing of it, and go on."""
+    cfg = load_config(ENTRIES['classifier_r50_imagenette'].path)
+    init_default_scope(cfg.default_scope)
+    classifier = mmpretrain.registry.MODELS.build(cfg.model)
+    torch.save({'state_dict': classifier.state_dict(), 'meta': {}}, tmp_path / 'r50.pth')
+    cfg = load_config(ENTRIES['fpn_convnext_t_camvid'].path)
+    run_module._use_pretrained(cfg.model, str(tmp_path / 'r50.pth'))
+    with pytest.raises(UserError, match='not a checkpoint of this network'):
+        run_module._check_backbone(cfg)
+    with pytest.raises(UserError, match='no such checkpoint'):
+        run_module._use_pretrained(cfg.model, str(tmp_path / 'no.pth'))
 
 
 def test_unknown_rows_are_named():

@@ -16,7 +16,7 @@ from ..processes.launch import ending_together, init_distributed, restarted
 from ..survival.nonfinite import NonFinite
 from ..survival.resuming import choose_checkpoint, has_saved_since
 from ..survival.stopping import StopRequest, stop_requests
-from ..weights import read_checkpoint, require_pretrained_match
+from ..weights import library_init, read_checkpoint, require_pretrained_match
 from .compiling import prepare_compilation
 from .config import dataset_configs, load_config
 from .datasets_check import check_datasets
@@ -160,9 +160,12 @@ def _use_pretrained(model: dict, source: str) -> None:
         raise UserError('--pretrained is for a backbone, and this model has none')
     for place in (model, model.backbone):
         place.pop('pretrained', None)  # MMSegmentation's older way to say it
-    kind = 'mmvisattn.CheckedPretrained' if is_ours(model.backbone) else 'Pretrained'
-    source = None if source == 'none' else newest_in(source)
-    model.backbone.init_cfg = dict(type=kind, checkpoint=source) if source else None
+    if source == 'none':
+        model.backbone.init_cfg = None
+        return
+    source = newest_in(source)
+    ours = dict(type='mmvisattn.CheckedPretrained', checkpoint=source)
+    model.backbone.init_cfg = ours if is_ours(model.backbone) else library_init(source)
 
 
 def _check_backbone(cfg: Config) -> None:
@@ -173,7 +176,8 @@ def _check_backbone(cfg: Config) -> None:
     """
     backbone = cfg.model.get('backbone', {})
     init_cfg = backbone.get('init_cfg')
-    if not is_ours(backbone) and 'CheckedPretrained' not in str(init_cfg):
+    judged = any(word in str(init_cfg) for word in ('CheckedPretrained', "'prefix'"))
+    if not is_ours(backbone) and not judged:
         return
     if cfg.get('resume'):
         backbone = {**backbone, 'init_cfg': None}  # the checkpoint holds every weight

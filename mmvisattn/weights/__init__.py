@@ -7,7 +7,12 @@ from .layouts import Converted, convert, convert_inside, export
 from .libraries import guard_libraries
 from .loads import Load, announce, listening
 from .match import Match, require_match
-from .pretrained import CheckedPretrained, require_plain_match, require_pretrained_match
+from .pretrained import (
+    CheckedPretrained,
+    library_init,
+    require_plain_match,
+    require_pretrained_match,
+)
 from .zoo import Published, locate, published
 
 __all__ = [
@@ -22,6 +27,7 @@ __all__ = [
     'convert_inside',
     'export',
     'guard_libraries',
+    'library_init',
     'listening',
     'locate',
     'published',

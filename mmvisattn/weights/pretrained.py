@@ -20,6 +20,9 @@ from .loads import Load, announce
 from .match import Match, require_match
 from .zoo import locate, require_published_arch
 
+# Of a library's backbone, this much must be in the checkpoint of a model that has it.
+LIBRARY_COVERAGE = 0.5
+
 
 @WEIGHT_INITIALIZERS.register_module()
 class CheckedPretrained:
@@ -156,13 +159,17 @@ def require_pretrained_match(module: nn.Module | None) -> Match | None:
 def require_plain_match(module: nn.Module | None) -> Match | None:
     """The same for MMEngine's `Pretrained`, which renames nothing and loads what it can.
 
-    Judged only in our own backbones: the libraries' rename keys while they load.
+    Judged in our own backbones, and in the libraries' where a file of this machine holds a whole
+    model (`prefix`), of which half must fit: they may rename keys of other files while they load,
+    and a classifier lacks norms of a dense backbone.
 
     Raises:
         UserError: The file is unreadable or belongs to another network.
     """
     for cfg, kind in _initialisers(module):
-        if kind is PretrainedInit and type(module).__module__.startswith('mmvisattn.'):
+        ours = type(module).__module__.startswith('mmvisattn.')
+        whole = cfg.get('prefix') and Path(str(cfg['checkpoint'])).is_file()
+        if kind is PretrainedInit and (ours or whole):
             content = read_checkpoint(cfg['checkpoint'])
             content = content.get('state_dict', content)
             prefix = cfg.get('prefix') or ''
@@ -176,6 +183,8 @@ def require_plain_match(module: nn.Module | None) -> Match | None:
                 module,
                 seen,
                 cfg['checkpoint'],
+                min_coverage=1.0 if ours else LIBRARY_COVERAGE,
+                exact=ours,
                 heads=HEADS.get(type(module).__name__, HEADS['']),
                 note="read by type='Pretrained', which knows our names alone; "
                 "type='mmvisattn.CheckedPretrained' knows other layouts",
@@ -184,6 +193,24 @@ def require_plain_match(module: nn.Module | None) -> Match | None:
             announce(Load('pretrained', cfg['checkpoint'], locate(cfg['checkpoint']), match))
             return match
     return None
+
+
+def library_init(source: str) -> dict:
+    """The `init_cfg` of a library's backbone: MMEngine's, told where in a model's file it stands.
+
+    Ours will not do: after it, ResNet would set what it starts with once more.
+
+    Args:
+        source: A file; or an address, of which nothing is asked here.
+
+    Raises:
+        UserError: There is no such file, or it would run code.
+    """
+    init_cfg = dict(type='Pretrained', checkpoint=source)
+    if '://' in source:
+        return init_cfg
+    prefix = convert(state_dict_of(read_checkpoint(locate(source)))).prefix
+    return {**init_cfg, 'prefix': prefix} if prefix else init_cfg
 
 
 def _initialisers(module: nn.Module | None) -> list[tuple[dict, type | None]]:
