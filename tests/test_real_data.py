@@ -16,6 +16,8 @@ TASKS = {
     'fpn_sasa_r26_ade20k': ('ade20k', 'mIoU'),
     'simple_baseline_256x192_coatnet_0_coco': ('coco', 'coco/AP'),
     'classifier_van_b0_imagenet': ('imagenette', 'accuracy/top1'),
+    'fpn_r50_camvid': ('camvid', 'mIoU'),
+    'retinanet_swin_t_pennfudan': ('pennfudan', 'coco/bbox_mAP'),
 }
 # After a step nothing is found with confidence, and without boxes there is no AP.
 FIND_ANYTHING = {
