@@ -10,7 +10,9 @@ penn_epochs = 120
 penn = dict(
     data_root=penn_root,
     classes=['person'],
+    resize=dict(type='RandomResize', scale=(512, 384), ratio_range=(0.6, 1.4), keep_ratio=True),
     scale=(512, 384),
+    anchor_ratios=[1.0, 2.0, 3.0],  # height to width, of people on their feet
     train_loader=dict(batch_size=4, num_workers=4),
     train_set=dict(
         data_root=penn_root,
@@ -22,7 +24,7 @@ penn = dict(
         data_prefix=dict(img='val/')),
     evaluator=dict(ann_file=f'{penn_root}/annotations/instances_val.json'),
     auto_scale_lr=dict(base_batch_size=4),
-    optim_wrapper=dict(optimizer=dict(lr=4e-4)),
+    optim_wrapper=dict(optimizer=dict(lr=4e-4), clip_grad=dict(max_norm=5.0)),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=200),
         dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, begin=0, end=penn_epochs,

@@ -6,8 +6,10 @@ penn = _base_.penn
 data_root = penn.data_root
 classes = penn.classes
 
+model = dict(bbox_head=dict(anchor_generator=dict(ratios=penn.anchor_ratios)))
+
 train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(scale=penn.scale)
+train_pipeline[2] = penn.resize
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=penn.scale)
 train_dataloader = dict(
