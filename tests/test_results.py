@@ -16,9 +16,8 @@ from small_configs import small_data
 
 from mmvisattn.analysis import catalogue, metafiles
 from mmvisattn.analysis.results import figure, measured, page
-from mmvisattn.analysis.results.benchmarks import BENCHMARKS, NETWORKS, rows_named
+from mmvisattn.analysis.results.benchmarks import BENCHMARKS, NETWORKS, options_of, rows_named
 from mmvisattn.engine import run as run_module
-from mmvisattn.engine.arguments import train_parser
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import UserError
 
@@ -40,11 +39,6 @@ def test_every_row_is_a_config_and_a_place_of_its_own():
     known = {path.parent.relative_to(measured.RECORDS).as_posix()
              for path in measured.RECORDS.rglob('*.json')}  # fmt: skip
     assert known <= set(trainings)
-
-
-def options_of(row):
-    words = ['--cfg-options', *row.options] if row.options else []
-    return train_parser().parse_args(['CONFIG', *words]).cfg_options
 
 
 def test_the_networks_of_a_benchmark_share_a_recipe():
@@ -84,17 +78,27 @@ def test_an_ablation_changes_its_network(row):
     assert not torch.equal(*outputs)
 
 
-def store(folder, row, seed, score, **changes):
+def written(row, **changes):
+    """The config of a training of a row as its record holds it: elsewhere, in mixed precision."""
+    options = {**options_of(row), 'data_root': '/elsewhere', **changes}
+    cfg = load_config(ENTRIES[row.config].path, options)
+    cfg.optim_wrapper.update(type='mmvisattn.Bf16OptimWrapper')
+    cfg.model.backbone.init_cfg = None
+    path = f'configs/{row.config}.py'
+    return {'path': path, 'sha256': 'a', 'text': cfg.pretty_text}
+
+
+def store(folder, row, seed, score, start='none', world_size=1, **changes):
     """What `keep` leaves of a training."""
     content = {
         'schema': 1, 'weights': [], 'code': {}, 'packages': {}, 'environment': {},
         'machine': {'cpu': 'AMD EPYC', 'threads': 1, 'gpus': []},
         'run': {'task': 'train', 'seed': seed, 'start': '2026-01-01T00:00:00+00:00',
-                'command': ['tools/train.py', *row.options]},
-        'config': {'path': f'configs/{row.config}.py', 'sha256': 'a', 'text': ''},
+                'command': ['tools/train.py', '--pretrained', start], 'world_size': world_size},
+        'config': changes.pop('config', None) or written(row),
         'data': {'train': {'sha256': 'd'}},
         'outcome': {'status': 'finished', 'metrics': {'accuracy/top1': score}, 'step': 5,
-                    'all_seconds': 1800.0, 'peak_memory': {'process': 2**31, 'gpu': None}},
+                    'all_seconds': 1800.0, 'all_timed': seed > 0, 'highest_memory': 2**31},
         **changes,
     }  # fmt: skip
     path = folder / row.name / f'seed_{seed}.json'
@@ -121,8 +125,8 @@ def test_a_row_shows_its_records(tmp_path):
     text = page.markdown(tmp_path)
     line = next(li for li in text.splitlines() if f'`{FIVE.name}`' in li)
     assert [cell.strip() for cell in line.strip('|').split('|')] == [
-        'VAN-B0', f'[72.00 ± 2.65](results/{FIVE.name}/seed_0.json)', '0, 1, 2', '0.50', '2.0',
-        'AMD EPYC, 1 core', f'`{FIVE.name}`',
+        'VAN-B0', f'[72.00 ± 2.65](results/{FIVE.name}/seed_0.json)', '0, 1, 2', 'over 0.50', '2.0',
+        'AMD EPYC, 1 core, bf16', f'`{FIVE.name}`',
     ]  # fmt: skip
     assert 'The best of ours, VAN-B0, is 13.77 below it.' in text
     assert '| ResNet-50 |  | not run |' in text
@@ -131,22 +135,52 @@ def test_a_row_shows_its_records(tmp_path):
 
 
 def test_the_order_of_a_paper_is_counted(tmp_path):
-    rows = [row for row in BENCHMARKS['ablations'].rows if 'Table 6' in row.group]
+    rows = [
+        row for row in BENCHMARKS['ablations'].rows if 'Table 6' in row.group and 'VAN' in row.group
+    ]
     assert 'too little was run' in page.markdown(tmp_path)
     for row, score in zip(rows, (80.0, 81.0, 83.0, 82.0), strict=True):
-        config = {'path': f'configs/{row.config}.py', 'sha256': 'a', 'text': ''}
-        store(tmp_path, row, 0, score, config=config)
+        store(tmp_path, row, 0, score)
     section = page.markdown(tmp_path).partition('kernel and dilation')[2].partition('###')[0]
     # 74.8, 75.3, 75.4, 75.4: of six pairs the paper tells five apart
     assert 'in 5 of the 5 pairs' in section
 
 
 def test_a_record_of_another_training_is_refused(tmp_path):
-    store(tmp_path, replace(FIVE, options=('max_epochs=20',)), 0, 70.0)
-    with pytest.raises(UserError, match='another training'):
-        page.markdown(tmp_path)
-    store(tmp_path, replace(FIVE, config='classifier_r50_imagenette'), 0, 70.0)
-    with pytest.raises(UserError, match='classifier_r50_imagenette'):
+    wrong = {
+        'another train_cfg|another param_scheduler': dict(config=written(FIVE, max_epochs=20)),
+        'another model': dict(config=written(FIVE, **{'model.backbone.arch.gate': 'add'})),
+        'another optim_wrapper': dict(config=written(FIVE, **{'optim_wrapper.optimizer.lr': 1.0})),
+        'another custom_hooks': dict(config=written(FIVE, custom_hooks=[dict(type='EMAHook')])),
+        'another train_dataloader': dict(world_size=8),
+        '--pretrained van.pth': dict(start='van.pth'),
+        'classifier_r50_imagenette': dict(
+            config={**written(FIVE), 'path': 'configs/classifier_r50_imagenette.py'}
+        ),
+        'more than data': dict(config={**written(FIVE), 'text': 'model = __import__("os")'}),
+    }
+    for what, changes in wrong.items():
+        store(tmp_path, FIVE, 0, 70.0, **changes)
+        with pytest.raises(UserError, match=what):
+            page.markdown(tmp_path)
+
+
+def test_a_record_of_several_gpus_shares_the_batch(tmp_path):
+    gpus = {'cpu': 'AMD EPYC', 'threads': 1, 'gpus': ['NVIDIA H200'] * 2}
+    config = written(FIVE, **{'train_dataloader.batch_size': 32})
+    store(tmp_path, FIVE, 0, 70.0, world_size=2, machine=gpus, config=config)
+    assert '2 x NVIDIA H200, bf16' in page.markdown(tmp_path)
+
+
+def test_a_row_says_what_it_starts_from(tmp_path):
+    (row,) = rows_named(['pennfudan/retinanet_van_b0_imagenette'])
+    metrics = {'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_50': 0.7}
+    outcome = {'status': 'finished', 'metrics': metrics, 'step': 120, 'all_seconds': 1.0,
+               'all_timed': True, 'highest_memory': 1}  # fmt: skip
+    store(tmp_path, row, 0, 0, f'work_dirs/{row.start}/seed_0', outcome=outcome)
+    assert '[50.00]' in page.markdown(tmp_path)
+    store(tmp_path, row, 0, 0, outcome=outcome)
+    with pytest.raises(UserError, match='--pretrained none'):
         page.markdown(tmp_path)
 
 
@@ -165,6 +199,31 @@ def test_a_figure_shows_every_row_that_was_run(tmp_path):
         shown = [tuple(line.get_xydata()[0]) for line in axis.lines if len(line.get_xydata()) == 1]
         assert {(place, 70.0), (place, 80.0)} <= set(shown)
     assert '5 epochs' in figure.as_svg(drawn, benchmark, points)
+
+
+def test_a_full_figure_tells_networks_apart(tmp_path):
+    benchmark = BENCHMARKS['imagenette']
+    points = [
+        figure.Point(row.label, row.group, 'Top 1 Accuracy', 50.0, None, 1.0, 1.0)
+        for row in benchmark.rows
+    ]
+    colours, marks = figure._keys(benchmark, points)
+    assert len(set(colours.values())) == len(NETWORKS)
+    assert len(set(marks.values())) == 3
+    drawn = figure.draw(benchmark, points)
+    (legend,) = drawn.legends
+    assert {text.get_text() for text in legend.get_texts()} == {*colours, *marks}
+
+
+def test_a_variant_has_parameters_of_its_own(tmp_path):
+    full, *_ = rows_named(['ablations/van_b0_full'])
+    store(tmp_path, full, 0, 80.0, outcome={
+        'status': 'finished', 'metrics': {'accuracy/top1': 80.0}, 'step': 20, 'all_seconds': 1.0,
+        'all_timed': True, 'highest_memory': 1})  # fmt: skip
+    found = measured.rows_of(BENCHMARKS['ablations'], tmp_path)
+    (point,) = figure.points(found, {full.config: 3_850_000})
+    # Table 3: 124.7 M with 1000 classes of 256 features, here with 10
+    assert point.millions == pytest.approx(124.7 - 0.257 + 0.003, abs=0.1)
 
 
 @pytest.mark.parametrize('network', NETWORKS)
@@ -189,18 +248,48 @@ def test_a_backbone_starts_from_the_classifier_of_its_network(network, tmp_path)
         assert len(missed) <= 6
 
 
-def test_a_baseline_refuses_the_classifier_of_another(tmp_path):
-    """MMEngine would load nothing of it, and go on."""
-    cfg = load_config(ENTRIES['classifier_r50_imagenette'].path)
+def saved_model(backbone, path):
+    """The checkpoint of a model with this backbone."""
+    state = MODELS.build({**backbone, 'init_cfg': None}).state_dict()
+    state = {f'backbone.{key}': value + 1 for key, value in state.items()}
+    torch.save({'state_dict': state, 'meta': {}}, path)
+    return state
+
+
+@pytest.mark.parametrize(
+    ('config', 'other'),
+    [
+        ('fpn_convnext_t_camvid', dict(type='mmpretrain.ResNet', depth=50)),
+        ('fpn_r50_camvid', dict(type='mmpretrain.ResNet', depth=101)),
+        ('fpn_r50_camvid', dict(type='mmpretrain.ResNet', depth=34)),
+        ('fpn_swin_t_camvid', dict(type='mmpretrain.SwinTransformer', arch='small')),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str([*value.values()][-1]),
+)
+def test_a_baseline_refuses_the_weights_of_another(config, other, tmp_path):
+    """MMEngine would load what fits of it, or nothing, and go on."""
+    cfg = load_config(ENTRIES[config].path)
     init_default_scope(cfg.default_scope)
-    classifier = mmpretrain.registry.MODELS.build(cfg.model)
-    torch.save({'state_dict': classifier.state_dict(), 'meta': {}}, tmp_path / 'r50.pth')
-    cfg = load_config(ENTRIES['fpn_convnext_t_camvid'].path)
-    run_module._use_pretrained(cfg.model, str(tmp_path / 'r50.pth'))
+    saved_model(other, tmp_path / 'other.pth')
+    run_module._use_pretrained(cfg.model, str(tmp_path / 'other.pth'))
     with pytest.raises(UserError, match='not a checkpoint of this network'):
         run_module._check_backbone(cfg)
     with pytest.raises(UserError, match='no such checkpoint'):
         run_module._use_pretrained(cfg.model, str(tmp_path / 'no.pth'))
+
+
+def test_swin_of_mmdet_starts_from_a_detector_of_its_own(tmp_path):
+    """It would convert the names of its authors' release, which are not in there."""
+    cfg = load_config(ENTRIES['mask_rcnn_swin_t_coco'].path)
+    init_default_scope(cfg.default_scope)
+    state = saved_model(cfg.model.backbone, tmp_path / 'swin.pth')
+    run_module._use_pretrained(cfg.model, str(tmp_path / 'swin.pth'))
+    run_module._check_backbone(cfg)
+    backbone = MODELS.build(cfg.model.backbone)
+    backbone.init_weights()
+    found = backbone.state_dict()
+    assert {f'backbone.{key}' for key in found} == set(state)
+    assert all(torch.equal(found[key], state[f'backbone.{key}']) for key in found)
 
 
 def test_unknown_rows_are_named():
@@ -230,8 +319,7 @@ def test_a_row_is_trained_tested_and_kept(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(measured.keep, '__defaults__', (kept,))
     words = ['camvid/van_b0_imagenette', '--seeds', '1', '--data', str(tmp_path / 'data'),
              '--work-dir', str(tmp_path / 'work')]  # fmt: skip
-    # Two steps of four pictures; sizes are those of the recipe.
-    words += ['--cfg-options', 'train_dataloader.batch_size=4', 'train_dataloader.num_workers=1']
+    words += ['--cfg-options', 'train_dataloader.num_workers=1']
     tool = ROOT / 'tools' / 'reproduce.py'
     monkeypatch.setattr(sys, 'argv', [str(tool), *words])
     monkeypatch.setattr(signal, 'signal', lambda *_: None)  # this process keeps its own

@@ -22,5 +22,4 @@ if __name__ == '__main__':
     parser.add_argument('folder', help='the folder to make')
     args = parser.parse_args()
     with reported():
-        root = convert(args.name, args.source, args.folder)
-        print(f'{root}: {args.name}, as the configs *_{args.name}.py read it')
+        print(convert(args.name, args.source, args.folder))

@@ -17,35 +17,57 @@ import sys
 from pathlib import Path
 
 try:
-    from mmvisattn.analysis.launching import Training, train_all
+    from mmvisattn.analysis.launching import BAD_INPUT, Training, train_all
     from mmvisattn.analysis.results.benchmarks import Row, rows_named
     from mmvisattn.analysis.results.measured import TEST, benchmark_of, keep
     from mmvisattn.analysis.scores import last_finished
     from mmvisattn.engine.arguments import train_parser
-    from mmvisattn.errors import reported
+    from mmvisattn.engine.config import load_config
+    from mmvisattn.errors import UserError, reported
     from mmvisattn.places import TOOLS
 except ModuleNotFoundError as error:
     sys.exit(f'error: {error}\n  do: make install, then source .venv/bin/activate')
 
 FIRST = 0  # the seed of what other rows start from
+FAILED = 1
 
 
 def main() -> int:
     """Go through the rows; the exit status is 0 if all have a record."""
     args, options = parse()
     rows, training = rows_named(args.rows), Training(args.gpus)
-    starts = dict.fromkeys(row.start for row in rows if row.start)
-    first = [(row, [FIRST]) for row in rows_named(list(starts))]
+    for start in rows_named(list(dict.fromkeys(row.start for row in rows if row.start))):
+        if last_finished(args.work_dir / start.name / f'seed_{FIRST}', 'train') is None:
+            status = go_through(training, start, [FIRST], args, options, [])
+            if status:
+                return status
     status = 0
-    for row, seeds in [*first, *((row, args.seeds) for row in rows)]:
-        print(f'{row.name}: {row.config}', flush=True)
-        settings = settings_of(row, args)
-        root = args.work_dir / row.name
-        found = train_all(training, f'configs/{row.config}.py', [*settings, *options], seeds, root)
-        if found:
+    for row in rows:
+        found = go_through(training, row, args.seeds, args, options, args.cfg_options)
+        if training.stopped or found == BAD_INPUT:
             return found
-        for seed in seeds:
-            status |= test_and_keep(row, root / f'seed_{seed}', seed, args)
+        status = status or found
+    return status
+
+
+def go_through(
+    training: Training,
+    row: Row,
+    seeds: list[int],
+    args: argparse.Namespace,
+    options: list[str],
+    changes: list[str],
+) -> int:
+    """Train a row, test it if that is the score, and keep its records; 0, or what went wrong."""
+    print(f'{row.name}: {row.config}', flush=True)
+    root = args.work_dir / row.name
+    start = str(args.work_dir / row.start / f'seed_{FIRST}') if row.start else 'none'
+    settings = ['--cfg-options', *settings_of(row, args), *changes]
+    command = ['--pretrained', start, *options, *settings]
+    status = train_all(training, f'configs/{row.config}.py', command, seeds, root)
+    for seed in seeds:
+        if not status:
+            status = test_and_keep(row, root / f'seed_{seed}', seed, settings)
     return status
 
 
@@ -69,7 +91,11 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     )  # fmt: skip
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     args, options = parser.parse_known_args()
+    if len(set(args.seeds)) < len(args.seeds):
+        parser.error('--seeds: each once')
     theirs = train_parser().parse_args(['CONFIG', *options])
+    if theirs.launcher != 'none':
+        parser.error('--launcher: several processes are started by --gpus N')
     for name in ('seed', 'resume', 'pretrained'):
         if getattr(theirs, name) is not None:
             parser.error(f'--{name} is given to each training as it needs it')
@@ -77,19 +103,25 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 
 def settings_of(row: Row, args: argparse.Namespace) -> list[str]:
-    """What a row's training is started with, beside its seed."""
-    start = str(args.work_dir / row.start / f'seed_{FIRST}') if row.start else 'none'
+    """What a row's trainings and tests change of its config; several GPUs share its batch."""
     data = f'data_root={args.data / row.config.rpartition("_")[2]}'
-    return ['--pretrained', start, '--cfg-options', data, *row.options, *args.cfg_options]
+    if not args.gpus:
+        return [data, *row.options]
+    batch = load_config(f'configs/{row.config}.py').train_dataloader.batch_size
+    if batch % args.gpus:
+        raise UserError(
+            f'{row.name} trains with {batch} pictures a step, which {args.gpus} GPUs cannot share',
+            expected=f'a number that divides {batch}',
+        )
+    return [data, *row.options, f'train_dataloader.batch_size={batch // args.gpus}']
 
 
-def test_and_keep(row: Row, work_dir: Path, seed: int, args: argparse.Namespace) -> int:
-    """Test what was trained, if that is the score, and keep the records; 1 if there are none."""
+def test_and_keep(row: Row, work_dir: Path, seed: int, settings: list[str]) -> int:
+    """Test what was trained, if that is the score, and keep the records; 0, or what went wrong."""
     if last_finished(work_dir, 'train') is None:
-        return 1
+        return FAILED
     if benchmark_of(row).tested and last_finished(work_dir / TEST, 'test') is None:
-        options = settings_of(row, args)[2:]
-        command = [f'configs/{row.config}.py', work_dir, '--work-dir', work_dir / TEST, *options]
+        command = [f'configs/{row.config}.py', work_dir, '--work-dir', work_dir / TEST, *settings]
         status = subprocess.run([sys.executable, TOOLS / 'test.py', *command]).returncode
         if status:
             return status

@@ -18,7 +18,7 @@ iterations = 12000
 model = dict(
     data_preprocessor=dict(
         size=crop_size, seg_pad_val=void, test_cfg=dict(size_divisor=32)),
-    decode_head=dict(ignore_index=void))
+    decode_head=dict(ignore_index=void, loss_decode=dict(avg_non_ignore=True)))
 
 # The steps of the base at another size; 360 rows are filled up to 384, not stretched.
 train_pipeline = _base_.train_pipeline

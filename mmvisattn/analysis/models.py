@@ -16,11 +16,12 @@ from ..errors import UserError, did_you_mean
 from ..places import find_config
 
 
-def model_of(name: str) -> tuple[nn.Module, Callable]:
+def model_of(name: str, options: dict | None = None) -> tuple[nn.Module, Callable]:
     """Build a model without memory, and say how it is run.
 
     Args:
         name: Path of a config, or a backbone such as 'van_b2' or 'coatnet_0'.
+        options: What to change of a config, as `load_config` takes it.
 
     Returns:
         The module, on PyTorch's meta device, and what runs it on a picture (1, 3, H, W).
@@ -38,7 +39,7 @@ def model_of(name: str) -> tuple[nn.Module, Callable]:
             expected=f'a file, or one of {", ".join(NAMES)}',
             do=did_you_mean(name, NAMES),
         )
-    cfg = load_config(name, None)
+    cfg = load_config(name, options)
     scope = MODELS.switch_scope_and_registry(cfg.get('default_scope'))
     # The libraries' backbones need numbers while they are built.
     device = 'meta' if is_ours(cfg.model.get('backbone', {})) else 'cpu'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,8 +65,12 @@ def scores_of(entry: Entry, folder: Path = RECORDS) -> Scores | None:
         UserError: A record that is none, of another config, seed or length than its place says,
             or of a run that did not finish.
     """
-    shown = f'docs/model_zoo/{entry.name}'
-    return read_scores(folder / entry.name, shown, entry.name, METRICS[entry.task])
+    place, shown = folder / entry.name, f'docs/model_zoo/{entry.name}'
+    scores = read_scores(place, shown, entry.name, METRICS[entry.task])
+    if scores:
+        configs = [record['config']['sha256'] for record in scores.records]
+        _require_one(place, scores.seeds, 'config', configs)
+    return scores
 
 
 def read_scores(
@@ -86,7 +91,8 @@ def read_scores(
         tested: Whether the tests' metrics count; else those that trainings ended with.
 
     Raises:
-        UserError: As `scores_of`.
+        UserError: A record that is none, of another config, seed, length or data than its place
+            says, or of a run that did not finish.
     """
     paths = {_seed(path): path for path in place.glob('seed_*.json')}
     if not paths:
@@ -99,11 +105,11 @@ def read_scores(
             seed: _fitting(place / f'test_{seed}.json', 'test', config, None) for seed in paths
         }
     for seed, record in ended.items():
-        _require_metrics(paths[seed], record, metrics)
+        _require_metrics(place, seed, record, metrics)
     records = list(trained.values())
-    _require_one(paths, 'config', [record['config']['sha256'] for record in records])
-    _require_one(paths, 'number of steps', [r['outcome'].get('step') for r in records])
-    _require_one(paths, 'data', [_data(record) for record in records])
+    _require_one(place, paths, 'number of steps', [r['outcome'].get('step') for r in records])
+    _require_one(place, paths, 'data', [_data(record) for record in records])
+    _require_one(place, paths, 'data to evaluate', [_data(record) for record in ended.values()])
     return Scores(
         folder=shown,
         metrics={
@@ -184,20 +190,22 @@ def _fitting(path: Path, task: str, config: str, seed: int | None) -> dict:
     return record
 
 
-def _require_metrics(path: Path, record: dict, metrics: dict) -> None:
+def _require_metrics(place: Path, seed: int, record: dict, metrics: dict) -> None:
     found = record['outcome'].get('metrics') or {}
     if not set(metrics) <= set(found):
         raise UserError(
-            f'{path} lacks metrics', expected=', '.join(metrics), got=', '.join(found) or 'none'
+            f'{place}: the {record["run"]["task"]} of seed {seed} lacks metrics',
+            expected=', '.join(metrics),
+            got=', '.join(found) or 'none',
         )
 
 
-def _require_one(paths: dict[int, Path], what: str, values: list) -> None:
+def _require_one(place: Path, seeds: Iterable[int], what: str, values: list) -> None:
     if len(set(values)) > 1:
-        found = zip(paths.values(), values, strict=True)
+        found = zip(seeds, values, strict=True)
         raise UserError(
-            f'the seeds in {next(iter(paths.values())).parent} are not of one {what}',
-            got=', '.join(f'{path.stem}: {value}' for path, value in found),
+            f'the seeds in {place} are not of one {what}',
+            got=', '.join(f'seed_{seed}: {value}' for seed, value in found),
             do='python tools/analysis_tools/diff_records.py shows the difference of two',
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,10 @@ SIDE = 128  # of a picture of Imagenette
 CAMVID_SPLITS = ('train', 'val', 'test')
 CAMVID_VOID = 11  # after its eleven classes
 PENNFUDAN_HELD_OUT = 50
+# What archives raise that are none, or came to harm.
+DAMAGED = (
+    shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError, EOFError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,15 @@ class Download:
     Attributes:
         begins: A path in it, by which its folder is found in what was unpacked.
         convert: Called with that folder and the one to fill.
+        pictures: How many there are in each split, and where.
     """
 
     begins: str
     convert: Callable[[Path, Path], None]
+    pictures: dict[str, int]
 
 
-def convert(name: str, source: str | Path, root: str | Path) -> Path:
+def convert(name: str, source: str | Path, root: str | Path) -> str:
     """Lay a download out as the configs read it.
 
     The folder appears whole or not at all.
@@ -44,42 +52,58 @@ def convert(name: str, source: str | Path, root: str | Path) -> Path:
         source: The archive, or what was unpacked of it.
         root: The folder to make.
 
+    Returns:
+        What to tell the user: how many pictures there are, and whether some are missing.
+
     Raises:
         UserError: The source is none of this data set, or the folder is there already.
     """
     download, source, root = DOWNLOADS[name], Path(source), Path(root)
-    if root.exists():
+    if root.exists() or root.is_symlink():
         raise UserError(f'{root} is already there', do='name another folder, or remove this one')
-    unfinished = root.with_name(root.name + '.unfinished')
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     try:
-        with TemporaryDirectory(dir=root.parent) as folder:
-            unpacked = source if source.is_dir() else _unpacked(source, Path(folder))
-            download.convert(_place_of(download.begins, unpacked, name), unfinished)
-        unfinished.rename(root)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return root
+        root.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{root} cannot be made', got=error) from error
+    with TemporaryDirectory(dir=root.parent, prefix=f'{root.name}.unfinished-') as folder:
+        unpacked, made = Path(folder, 'source'), Path(folder, 'made')
+        made.mkdir()
+        if source.is_dir():
+            unpacked = source
+        else:
+            _unpack(source, unpacked)
+        download.convert(_place_of(download.begins, unpacked, name), made)
+        made.rename(root)
+    found = {split: len(list(root.glob(f'{split}/**/*.jpg'))) for split in download.pictures}
+    counts = ', '.join(f'{count:,} in {split}' for split, count in found.items())
+    if found == download.pictures:
+        return f'{root}: {counts}'
+    whole = ', '.join(f'{count:,}' for count in download.pictures.values())
+    return f'{root}: {counts}. note: the whole of {name} has {whole}'
 
 
-def _unpacked(archive: Path, folder: Path) -> Path:
-    """What an archive holds; nothing of it lands outside the folder."""
+def _unpack(archive: Path, folder: Path) -> None:
+    """Write what an archive holds; nothing of it lands outside the folder."""
     if not archive.is_file():
         raise UserError(f'no file or folder {archive}')
     try:
         if tarfile.is_tarfile(archive):
+            if not hasattr(tarfile, 'data_filter'):
+                raise UserError(
+                    'this Python unpacks no archive safely',
+                    expected='3.10.12, 3.11.4 or newer',
+                    do=f'unpack {archive} yourself, and give the folder',
+                )
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter='data')
         else:
             shutil.unpack_archive(archive, folder, 'zip')  # leaves out what would lie elsewhere
-    except (shutil.ReadError, tarfile.TarError, OSError, EOFError) as error:
+    except DAMAGED as error:
         raise UserError(
             f'{archive} cannot be unpacked',
             expected='a tar or zip archive, or the folder that was unpacked',
             got=error,
         ) from error
-    return folder
 
 
 def _place_of(begins: str, unpacked: Path, name: str) -> Path:
@@ -211,7 +235,11 @@ def _opened(path: Path) -> Image.Image:
 
 
 DOWNLOADS = {
-    'imagenette': Download('val', _convert_imagenette),
-    'camvid': Download('trainannot', _convert_camvid),
-    'pennfudan': Download('PNGImages', _convert_pennfudan),
+    'imagenette': Download('val', _convert_imagenette, {'train': 9469, 'val': 3925}),
+    'camvid': Download(
+        'trainannot',
+        _convert_camvid,
+        {'images/train': 367, 'images/val': 101, 'images/test': 233},
+    ),
+    'pennfudan': Download('PNGImages', _convert_pennfudan, {'train': 120, 'val': 50}),
 }

@@ -27,6 +27,7 @@ def check_datasets(cfg: Config, loaders: Iterable[str]) -> None:
     for dataset in dataset_configs(cfg, loaders):
         cls, settings = resolved(dataset, cfg.get('default_scope'))
         check, layout = _CHECKS.get(_reader(cls), (None, None))
+        settings['heads_ignore'] = _heads_ignore(cfg.model)
         if check and not settings.get('backend_args'):  # else the files may lie elsewhere
             problems |= dict.fromkeys(check(cls, settings), layout)
     if problems:
@@ -79,7 +80,9 @@ def _raw_labels(cls: type, settings: dict) -> list[int]:
             expected='classes = [...] in the config: their names, in the order of the labels',
         )
     labels = range(len(classes) + 1) if settings['reduce_zero_label'] else range(len(classes))
-    return [*labels, settings['ignore_index']]
+    # The label that the data set ignores may be there if every head leaves it out, too.
+    ignored = {settings['ignore_index']}
+    return [*labels, *ignored] if settings['heads_ignore'] == ignored else [*labels]
 
 
 def _check_boxes(cls: type, settings: dict) -> checks.Report:
@@ -146,6 +149,13 @@ def _check_class_folders(cls: type, settings: dict) -> checks.Report | list:
         classes=_classes(cls, settings) or None,
         sample=OPENED,
     )
+
+
+def _heads_ignore(model: dict) -> set[int]:
+    """The labels that the heads of a segmentor leave out of their losses."""
+    heads = (model.get(name) or {} for name in ('decode_head', 'auxiliary_head'))
+    heads = [h for head in heads for h in (head if isinstance(head, (list, tuple)) else [head])]
+    return {head.get('ignore_index', 255) for head in heads if head}
 
 
 def _classes(cls: type, settings: dict) -> list[str]:

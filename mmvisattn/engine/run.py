@@ -166,6 +166,8 @@ def _use_pretrained(model: dict, source: str) -> None:
     source = newest_in(source)
     ours = dict(type='mmvisattn.CheckedPretrained', checkpoint=source)
     model.backbone.init_cfg = ours if is_ours(model.backbone) else library_init(source)
+    if 'prefix' in model.backbone.init_cfg and 'convert_weights' in model.backbone:
+        model.backbone.convert_weights = False  # mmdet's Swin: the file has its names already
 
 
 def _check_backbone(cfg: Config) -> None:

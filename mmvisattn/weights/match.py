@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -75,9 +76,13 @@ class Match:
             if key not in own:
                 expected = key.startswith((*heads, *unbuilt))
                 (match.dropped if expected else match.unexpected).append(key)
-        strange = (*match.missing, *match.unexpected, *match.wrong_shape)
-        match.amiss = [key for key in strange if key.startswith(ours)]
+        match.amiss = [key for key in match.strange if key.startswith(ours)]
         return match
+
+    @property
+    def strange(self) -> list[str]:
+        """Keys that the file or the module has alone, or in another shape."""
+        return [*self.missing, *self.unexpected, *self.wrong_shape]
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -115,6 +120,7 @@ def require_match(
     exact: bool = True,
     dropped: Iterable[str] = (),
     heads: tuple[str, ...] = (),
+    optional: re.Pattern | None = None,
     note: str = '',
 ) -> Match:
     """Stop unless the file holds the module's tensors.
@@ -127,13 +133,18 @@ def require_match(
         exact: Whether the file must hold the tensors of our backbones, all and no others.
         dropped: See `Match.of`.
         heads: See `Match.of`.
+        optional: What keys begin with that the file or the module may have alone. All others must
+            be the same then, in any network.
         note: What else the message should say of the file.
 
     Raises:
         UserError: Less than `min_coverage` fits; with the first keys of each kind.
     """
     match = Match.of(module, state_dict, dropped=dropped, heads=heads)
-    if match.coverage < min_coverage or (exact and match.amiss):
+    amiss = match.amiss if exact else []
+    if optional:
+        amiss = [key for key in match.strange if not optional.match(key)]
+    if match.coverage < min_coverage or amiss:
         raise UserError(
             f'{source} is not a checkpoint of this network',
             expected=f'{match.counts[1]} tensors of {type(module).__name__}',

@@ -20,8 +20,8 @@ from .loads import Load, announce
 from .match import Match, require_match
 from .zoo import locate, require_published_arch
 
-# Of a library's backbone, this much must be in the checkpoint of a model that has it.
-LIBRARY_COVERAGE = 0.5
+# The norm of an output, which a library's classifier has of its last map alone.
+OUT_NORM = re.compile(r'norm\d+\.')
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -160,8 +160,7 @@ def require_plain_match(module: nn.Module | None) -> Match | None:
     """The same for MMEngine's `Pretrained`, which renames nothing and loads what it can.
 
     Judged in our own backbones, and in the libraries' where a file of this machine holds a whole
-    model (`prefix`), of which half must fit: they may rename keys of other files while they load,
-    and a classifier lacks norms of a dense backbone.
+    model (`prefix`): of other files they may rename keys while they load.
 
     Raises:
         UserError: The file is unreadable or belongs to another network.
@@ -183,8 +182,9 @@ def require_plain_match(module: nn.Module | None) -> Match | None:
                 module,
                 seen,
                 cfg['checkpoint'],
-                min_coverage=1.0 if ours else LIBRARY_COVERAGE,
+                min_coverage=1.0 if ours else 0.0,
                 exact=ours,
+                optional=None if ours else OUT_NORM,
                 heads=HEADS.get(type(module).__name__, HEADS['']),
                 note="read by type='Pretrained', which knows our names alone; "
                 "type='mmvisattn.CheckedPretrained' knows other layouts",
@@ -206,10 +206,11 @@ def library_init(source: str) -> dict:
     Raises:
         UserError: There is no such file, or it would run code.
     """
-    init_cfg = dict(type='Pretrained', checkpoint=source)
     if '://' in source:
-        return init_cfg
-    prefix = convert(state_dict_of(read_checkpoint(locate(source)))).prefix
+        return dict(type='Pretrained', checkpoint=source)
+    path = locate(source)
+    prefix = convert(state_dict_of(read_checkpoint(path))).prefix
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
     return {**init_cfg, 'prefix': prefix} if prefix else init_cfg
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...engine.arguments import train_parser
 from ...errors import UserError, did_you_mean
 
 NETWORKS = {
@@ -54,6 +55,7 @@ class Benchmark:
         about: What is measured, and on what.
         rows: The trainings, in the order of the tables.
         published: Scores of others in percent, by group and whose they are.
+        has_variants: Whether rows are variants of networks, and tables what is compared.
         tested: Whether the score is that of `tools/test.py`, on pictures that no choice was made
             by; else that of the last validation.
     """
@@ -63,6 +65,7 @@ class Benchmark:
     rows: tuple[Row, ...]
     published: dict[str, tuple[str, float]]
     tested: bool = False
+    has_variants: bool = False
 
 
 def _epochs(count: int) -> str:
@@ -171,11 +174,14 @@ def _ablations() -> tuple[Row, ...]:
             'one_axis': ('both along one axis', 'step_sizes=((1,3),(1,3))', None),
             'added': ('branches added, not weighted', 'reweight=False', None),
         }),
-        *_variants('SASA: positions and content (paper: Tables 5 and 6, R50)', 'sasa_r26', {
+        *_variants('SASA: positions (paper: Table 5, R50)', 'sasa_r26', {
             'relative': ('relative', '', 80.2),
             'absolute': ('absolute', 'position=absolute', 78.2),
             'none': ('none', 'position=none', 77.6),
-            'no_content': ('relative alone, no content', 'content=False', 76.9),
+        }),
+        *_variants('SASA: content (paper: Table 6, R50)', 'sasa_r26', {
+            'content': ('content and relative positions', '', 77.4),
+            'no_content': ('relative positions alone', 'content=False', 76.9),
         }),
         *_variants('SASA: spatial extent (paper: Table 4, R50)', 'sasa_r26', {
             'k3': ('3 x 3', 'kernel_size=3', 76.4),
@@ -202,7 +208,8 @@ BENCHMARKS = {
         'Imagenette, 128 x 128',
         'Top-1 of the 3,925 validation pictures after training on the 9,469 others from random '
         'weights; one recipe and budget for all networks, the last checkpoint, no test-time '
-        'tricks.',
+        'tricks. Crops are cut from squares of 128 x 128, those of the leaderboard from larger '
+        'pictures.',
         _imagenette(),
         {
             _epochs(length): ("fastai's leaderboard, README @0239486", score)
@@ -212,15 +219,16 @@ BENCHMARKS = {
     'camvid': Benchmark(
         'CamVid, 360 x 480',
         'mIoU over eleven classes of the 233 test pictures, Semantic FPN trained on 367; nothing '
-        'is pretrained outside of Imagenette.',
+        'is pretrained outside of Imagenette, whose weights are those of one training for all '
+        'seeds: their spread leaves that out. FC-DenseNet103 starts from random weights.',
         _camvid(),
         dict.fromkeys(CAMVID_STARTS, ('FC-DenseNet103, arXiv:1611.09326', 66.9)),
         tested=True,
     ),
     'pennfudan': Benchmark(
         'PennFudanPed',
-        'AP of the 50 pictures held out, trained on 120, from Imagenette weights; no record from '
-        'scratch is known.',
+        'AP of the 50 pictures held out, trained on 120, from Imagenette weights: those of one '
+        'training for all seeds, which their spread leaves out. No record from scratch is known.',
         _pennfudan(),
         {},
     ),
@@ -229,8 +237,15 @@ BENCHMARKS = {
         "The papers' ablations at small scale, under the recipe above: does their order hold?",
         _ablations(),
         {},
+        has_variants=True,
     ),
 }
+
+
+def options_of(row: Row) -> dict:
+    """What a row changes of its config, as `load_config` takes it."""
+    words = ['--cfg-options', *row.options] if row.options else []
+    return train_parser().parse_args(['CONFIG', *words]).cfg_options or {}
 
 
 def rows_named(names: list[str]) -> list[Row]:

@@ -11,14 +11,17 @@ from hashlib import sha256
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ...outputs import FONTS
-from ..figures import colour_of
-from .benchmarks import Benchmark, Row
+from ...places import CONFIGS
+from ..figures import COLOURS
+from ..models import model_of
+from .benchmarks import Benchmark, Row, options_of
 from .measured import Measured
 
 MARKERS = 'osD^vP*X'
-MOST_NAMED = 12  # points that the legend has room for
+INK = (*COLOURS, '#222222')  # one for each network
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,6 @@ def points(found: dict[Row, Measured | None], parameters: dict[str, int]) -> lis
         found: All rows of a benchmark.
         parameters: Of each config, by its name.
     """
-    run = [(row, result) for row, result in found.items() if result]
     return [
         Point(
             row.label,
@@ -60,18 +62,27 @@ def points(found: dict[Row, Measured | None], parameters: dict[str, int]) -> lis
             round(result.score.mean, 3),
             result.score.std and round(result.score.std, 3),
             round(result.seconds.mean / 3600, 4),
-            parameters[row.config] / 1e6,
+            _parameters(row, parameters) / 1e6,
         )
-        for row, result in run
+        for row, result in found.items()
+        if result
     ]
+
+
+def _parameters(row: Row, parameters: dict[str, int]) -> int:
+    """Those of the config, counted anew where the row changes the network."""
+    if not any(option.startswith('model.') for option in row.options):
+        return parameters[row.config]
+    model, _ = model_of(str(CONFIGS / f'{row.config}.py'), options_of(row))
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def draw(benchmark: Benchmark, points: Sequence[Point]) -> Figure:
     """Scores against hours and against parameters, with what others have published as lines."""
     figure = Figure(figsize=(9, 4.2), layout='constrained')
     left, right = figure.subplots(1, 2, sharey=True)
-    _scatter(left, points, [point.hours for point in points])
-    _scatter(right, points, [point.millions for point in points])
+    _scatter(left, benchmark, points, [point.hours for point in points])
+    _scatter(right, benchmark, points, [point.millions for point in points])
     left.set_xlabel('hours of training, on the devices of the table')
     right.set_xlabel('parameters in millions')
     left.set_ylabel(f'{points[0].metric}, percent')
@@ -85,26 +96,39 @@ def draw(benchmark: Benchmark, points: Sequence[Point]) -> Figure:
         axis.set_xscale('log')
         axis.grid(alpha=0.3)
         axis.spines[['top', 'right']].set_visible(False)
-    if len(points) <= MOST_NAMED:
-        handles, labels = right.get_legend_handles_labels()
-        figure.legend(handles, labels, loc='outside lower center', ncols=3, fontsize=8,
-                      frameon=False)  # fmt: skip
+    colours, marks = _keys(benchmark, points)
+    handles = [_handle(name, 'o', ink) for name, ink in colours.items()]
+    handles += [_handle(name, mark, '#8c8c8c') for name, mark in marks.items() if len(marks) > 1]
+    figure.legend(handles=handles, loc='outside lower center', ncols=4, fontsize=8, frameon=False)
     return figure
 
 
-def _scatter(axis: Axes, points: Sequence[Point], places: Sequence[float]) -> None:
-    """A colour for each network, a mark for each table."""
-    labels = list(dict.fromkeys(point.label for point in points))
+def _keys(benchmark: Benchmark, points: Sequence[Point]) -> tuple[dict[str, str], dict[str, str]]:
+    """What colours and marks stand for: networks and tables; of variants, tables alone."""
     groups = list(dict.fromkeys(point.group for point in points))
+    marks = {group: MARKERS[n % len(MARKERS)] for n, group in enumerate(groups)}
+    if benchmark.has_variants:
+        return {group: INK[n % len(INK)] for n, group in enumerate(groups)}, {}
+    labels = dict.fromkeys(point.label for point in points)
+    return {label: INK[n % len(INK)] for n, label in enumerate(labels)}, marks
+
+
+def _handle(name: str, mark: str, ink: str) -> Line2D:
+    return Line2D([], [], marker=mark, color=ink, linestyle='none', label=name)
+
+
+def _scatter(
+    axis: Axes, benchmark: Benchmark, points: Sequence[Point], places: Sequence[float]
+) -> None:
+    colours, marks = _keys(benchmark, points)
     for point, place in zip(points, places, strict=True):
         axis.errorbar(
             [place],
             [point.score],
             yerr=point.std,
-            marker=MARKERS[groups.index(point.group) % len(MARKERS)],
-            color=colour_of(labels.index(point.label)),
+            marker=marks.get(point.group, 'o'),
+            color=colours[point.group if benchmark.has_variants else point.label],
             linestyle='none',
-            label=f'{point.label}, {point.group}',
             capsize=3,
         )
 

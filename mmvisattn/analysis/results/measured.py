@@ -12,6 +12,7 @@ from ..records import records_in
 from ..scores import METRICS, Scores, last_finished, read_scores, write_record
 from ..seeds import Spread
 from .benchmarks import BENCHMARKS, Benchmark, Row
+from .recipe import require_recipe
 
 RECORDS = ROOT / 'docs' / 'results'  # of a checkout
 TEST = 'test'  # the folder of a training's test, in its work dir
@@ -24,15 +25,16 @@ class Measured:
     Attributes:
         row: The row.
         scores: Percentages over the seeds.
-        seconds: What each seed took, all its starts together; of those that were killed the
-            record does not say.
-        memory: The highest peak of a seed in bytes: of the GPU, else of the process.
+        seconds: What each seed took, all its starts together.
+        timed: Whether that is all of it: the record of a start that was killed does not say.
+        memory: The highest peak of a start in bytes: of the GPU, else of the process.
         device: What they ran on, and in mixed precision as which, each kind once.
     """
 
     row: Row
     scores: Scores
     seconds: Spread
+    timed: bool
     memory: int
     device: str
 
@@ -72,37 +74,31 @@ def _measured(row: Row, tested: bool, folder: Path) -> Measured | None:
     if scores is None:
         return None
     for record in scores.records:
-        _require_options(row, record, place)
+        require_recipe(row, record, place)
     outcomes = [record['outcome'] for record in scores.records]
-    peaks = [outcome['peak_memory'] for outcome in outcomes]
     return Measured(
         row,
         scores,
         Spread(tuple(outcome['all_seconds'] for outcome in outcomes)),
-        max(peak['gpu'] or peak['process'] for peak in peaks),
+        all(outcome['all_timed'] for outcome in outcomes),
+        max(outcome['highest_memory'] for outcome in outcomes),
         ', '.join(dict.fromkeys(map(_device, scores.records))),
     )
 
 
-def _require_options(row: Row, record: dict, place: Path) -> None:
-    """What the row changes must stand in the command of the run."""
-    missing = [option for option in row.options if option not in record['run']['command']]
-    if missing:
-        raise UserError(
-            f'{place} holds the record of another training',
-            expected=f'--cfg-options {" ".join(missing)}',
-            got=' '.join(record['run']['command']),
-        )
-
-
 def _device(record: dict) -> str:
     """What a run computed on, and in which numbers, if not in float32."""
-    machine, threads = record['machine'], record['machine']['threads']
-    names = list(dict.fromkeys(machine['gpus']))
-    names = names or [machine['cpu'], f'{threads} core{"s" * (threads > 1)}']
+    machine, processes = record['machine'], record['run']['world_size']
+    threads = machine['threads'] * processes
+    kind = machine['gpus'][0] if machine['gpus'] else machine['cpu']
+    names = [f'{processes} x {kind}' if machine['gpus'] and processes > 1 else kind]
+    if not machine['gpus']:
+        names.append(f'{threads} core{"s" * (threads > 1)}')
     text = record['config']['text']
-    if 'AmpOptimWrapper' in text:
-        names.append('bf16' if "dtype='bfloat16'" in text else 'fp16')
+    if 'Bf16OptimWrapper' in text or "dtype='bfloat16'" in text:
+        names.append('bf16')
+    elif 'AmpOptimWrapper' in text:
+        names.append('fp16')
     return ', '.join(names)
 
 
@@ -125,15 +121,28 @@ def keep(row: Row, work_dir: Path, seed: int, folder: Path = RECORDS) -> list[Pa
     tested = last_finished(work_dir / TEST, 'test') if benchmark_of(row).tested else None
     if trained is None or (benchmark_of(row).tested and tested is None):
         raise UserError(f'no {"test" if trained else "training"} has finished in {work_dir}')
+    if tested and not _is_of(tested, trained):
+        raise UserError(f'{work_dir / TEST} holds the test of another checkpoint than the last')
     starts = [r['outcome'] for r in records_in(work_dir) if r['run']['task'] == 'train']
-    trained['outcome']['starts'] = len(starts)
-    trained['outcome']['all_seconds'] = sum(start.get('wall_seconds', 0) for start in starts)
+    peaks = [start['peak_memory'] for start in starts if 'peak_memory' in start]
+    trained['outcome'] |= {
+        'starts': len(starts),
+        'all_seconds': sum(start.get('wall_seconds', 0) for start in starts),
+        'all_timed': all('wall_seconds' in start for start in starts),
+        'highest_memory': max(peak['gpu'] or peak['process'] for peak in peaks),
+    }
     copies = {folder / row.name / f'seed_{seed}.json': trained}
     if tested:
         copies[folder / row.name / f'test_{seed}.json'] = tested
     for path, record in copies.items():
         write_record(record, path)
     return list(copies)
+
+
+def _is_of(tested: dict, trained: dict) -> bool:
+    """Whether a test was of the checkpoint that a training ended with."""
+    weights = [w for w in tested['weights'] if w['purpose'] == 'test']
+    return [w['written_by']['iter'] for w in weights] == [trained['outcome']['iter']]
 
 
 def benchmark_of(row: Row) -> Benchmark:

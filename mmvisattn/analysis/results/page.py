@@ -72,9 +72,13 @@ def _table(rows: dict[Row, Measured | None]) -> Iterator[str]:
             cells = [*[''] * len(names), *paper, 'not run', '', '', '']
         else:
             cells = [*_scores(result, names), *paper, ', '.join(map(str, result.scores.seeds)),
-                     f'{result.seconds.mean / 3600:.2f}', f'{result.memory / GIB:.1f}',
+                     _hours(result), f'{result.memory / GIB:.1f}',
                      result.device]  # fmt: skip
         yield _line(row.label, *cells, f'`{row.name}`')
+
+
+def _hours(result: Measured) -> str:
+    return f'{"" if result.timed else "over "}{result.seconds.mean / 3600:.2f}'
 
 
 def _scores(result: Measured, names: Iterable[str]) -> Iterator[str]:
