@@ -18,9 +18,9 @@ from pathlib import Path
 
 try:
     from mmvisattn.analysis.launching import BAD_INPUT, Training, train_all
+    from mmvisattn.analysis.records import last_finished
     from mmvisattn.analysis.results.benchmarks import Row, rows_named
     from mmvisattn.analysis.results.measured import TEST, benchmark_of, keep
-    from mmvisattn.analysis.scores import last_finished
     from mmvisattn.engine.arguments import train_parser
     from mmvisattn.engine.config import load_config
     from mmvisattn.errors import UserError, reported

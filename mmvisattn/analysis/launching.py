@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..places import TOOLS
 from ..processes.launch import STOPPED
-from .records import records_in
+from .records import last_finished
 
 SETTINGS = 'seeds.json'  # what the seeds of a folder have in common
 BAD_INPUT = 2  # the exit status of every tool; no other seed would fare better
@@ -60,7 +60,7 @@ def train_all(
     keep_settings(root, {'config': config, 'gpus': training.gpus, 'options': options})
     for seed in seeds:
         work_dir = root / f'seed_{seed}'
-        if last_status(work_dir) == 'finished':
+        if last_finished(work_dir, 'train'):
             print(f'seed {seed}: finished before, in {work_dir}', flush=True)
             continue
         own = ['--seed', str(seed), '--work-dir', str(work_dir)]
@@ -96,9 +96,3 @@ def keep_settings(root: Path, settings: dict) -> None:
             got=json.dumps(settings),
             do=f'give another --work-dir, or delete {path} if results are the same',
         )
-
-
-def last_status(work_dir: Path) -> str | None:
-    """How the newest training in a work dir ended, by its record; None without one."""
-    records = [record for record in records_in(work_dir) if record['run']['task'] == 'train']
-    return records[-1]['outcome']['status'] if records else None

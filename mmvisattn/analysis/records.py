@@ -84,6 +84,12 @@ def records_in(work_dir: Path) -> list[dict]:
     return sorted(map(read_record, paths), key=_start)
 
 
+def last_finished(work_dir: Path, task: str) -> dict | None:
+    """The newest record of a work dir ('train' or 'test'), if that run finished."""
+    records = [record for record in records_in(work_dir) if record['run']['task'] == task]
+    return records[-1] if records and records[-1]['outcome']['status'] == 'finished' else None
+
+
 def _start(record: dict) -> datetime:
     return datetime.fromisoformat(record['run']['start'])
 

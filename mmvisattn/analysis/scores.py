@@ -12,7 +12,7 @@ from ..atomic import write_text
 from ..errors import UserError
 from ..places import ROOT
 from .catalogue import Entry
-from .records import read_record, records_in
+from .records import last_finished, read_record
 from .seeds import Spread
 
 RECORDS = ROOT / 'docs' / 'model_zoo'  # of a checkout
@@ -146,12 +146,6 @@ def keep(work_dir: Path, folder: Path = RECORDS) -> list[Path]:
     if not copies:
         raise UserError(f'no training has finished in {work_dir}', expected='a run with a record')
     return copies
-
-
-def last_finished(work_dir: Path, task: str) -> dict | None:
-    """The newest record of a work dir ('train' or 'test'), if that run finished."""
-    records = [record for record in records_in(work_dir) if record['run']['task'] == task]
-    return records[-1] if records and records[-1]['outcome']['status'] == 'finished' else None
 
 
 def write_record(record: dict, path: Path) -> None:

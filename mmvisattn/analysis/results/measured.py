@@ -8,8 +8,8 @@ from pathlib import Path
 from ...errors import UserError
 from ...places import ROOT
 from ..catalogue import TASKS
-from ..records import records_in
-from ..scores import METRICS, Scores, last_finished, read_scores, write_record
+from ..records import last_finished, records_in
+from ..scores import METRICS, Scores, read_scores, write_record
 from ..seeds import Spread
 from .benchmarks import BENCHMARKS, Benchmark, Row
 from .recipe import require_recipe
