@@ -12,6 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ...outputs import FONTS
 from ...places import CONFIGS
@@ -94,12 +95,19 @@ def draw(benchmark: Benchmark, points: Sequence[Point]) -> Figure:
             axis.annotate(f'published, {group}', (1, score), xycoords=('axes fraction', 'data'),
                           ha='right', va='bottom', fontsize=7, color='#555555')  # fmt: skip
         axis.set_xscale('log')
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter('{x:g}')
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
         axis.spines[['top', 'right']].set_visible(False)
     colours, marks = _keys(benchmark, points)
-    handles = [_handle(name, 'o', ink) for name, ink in colours.items()]
-    handles += [_handle(name, mark, '#8c8c8c') for name, mark in marks.items() if len(marks) > 1]
-    figure.legend(handles=handles, loc='outside lower center', ncols=4, fontsize=8, frameon=False)
+    handles = [_handle(name, 'o', ink, ink) for name, ink in colours.items()]
+    if len(marks) > 1:
+        handles += [_handle(name, mark, '#222222', 'none') for name, mark in marks.items()]
+    columns = 2 if benchmark.has_variants else 4  # names of tables are long
+    figure.legend(
+        handles=handles, loc='outside lower center', ncols=columns, fontsize=8, frameon=False
+    )
     return figure
 
 
@@ -113,8 +121,10 @@ def _keys(benchmark: Benchmark, points: Sequence[Point]) -> tuple[dict[str, str]
     return {label: INK[n % len(INK)] for n, label in enumerate(labels)}, marks
 
 
-def _handle(name: str, mark: str, ink: str) -> Line2D:
-    return Line2D([], [], marker=mark, color=ink, linestyle='none', label=name)
+def _handle(name: str, mark: str, ink: str, fill: str) -> Line2D:
+    return Line2D(
+        [], [], marker=mark, color=ink, markerfacecolor=fill, linestyle='none', label=name
+    )
 
 
 def _scatter(
