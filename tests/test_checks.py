@@ -636,10 +636,9 @@ def test_lists_of_labels_are_checked(classes):
 # Before a run
 
 
-def looked_at(framework, dataset, *, loader='train_dataloader'):
-    check_datasets(
-        Config({loader: dict(dataset=dataset), 'default_scope': framework}), ('train_dataloader',)
-    )
+def looked_at(framework, dataset, *, loader='train_dataloader', model=None):
+    cfg = {loader: dict(dataset=dataset), 'default_scope': framework, 'model': model}
+    check_datasets(Config(cfg), ('train_dataloader',))
 
 
 def coco_settings(root, **more):
@@ -743,6 +742,22 @@ def test_label_maps_are_looked_at_before_a_run(ade):
     shutil.rmtree(ade / 'annotations/training')
     with pytest.raises(UserError, match='no folder'):
         looked_at('mmseg', settings)
+
+
+def test_a_label_that_is_ignored_is_ignored_by_all(ade):
+    """By the data set alone is not enough: the loss would meet a class that the head has not."""
+    prefix = dict(img_path='images/training', seg_map_path='annotations/training')
+    settings = dict(type='BaseSegDataset', data_root=str(ade), data_prefix=prefix)
+    settings.update(metainfo=dict(classes=['a', 'b']), ignore_index=11)
+    for path in (ade / 'annotations/training').iterdir():
+        labels = np.asarray(Image.open(path)) % 2
+        labels[0, 0] = 11
+        Image.fromarray(labels).save(path)
+    heads = dict(decode_head=dict(ignore_index=11), auxiliary_head=[dict(ignore_index=11)])
+    looked_at('mmseg', settings, model=heads)
+    heads['auxiliary_head'] = [dict(type='FCNHead')]
+    with pytest.raises(UserError, match='has labels .11. outside 0 to 1'):
+        looked_at('mmseg', settings, model=heads)
 
 
 # The tool

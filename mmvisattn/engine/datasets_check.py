@@ -27,7 +27,7 @@ def check_datasets(cfg: Config, loaders: Iterable[str]) -> None:
     for dataset in dataset_configs(cfg, loaders):
         cls, settings = resolved(dataset, cfg.get('default_scope'))
         check, layout = _CHECKS.get(_reader(cls), (None, None))
-        settings['heads_ignore'] = _heads_ignore(cfg.model)
+        settings['heads_ignore'] = _heads_ignore(cfg.get('model') or {})
         if check and not settings.get('backend_args'):  # else the files may lie elsewhere
             problems |= dict.fromkeys(check(cls, settings), layout)
     if problems:
