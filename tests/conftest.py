@@ -1,6 +1,8 @@
 """What the tests share: small data sets, and the tools run as a user runs them."""
 
 import functools
+import gc
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from browser import browser, chromium  # noqa: F401  (fixtures)
 from mmengine.config import utils as config_utils
 from mmengine.visualization import Visualizer
 from slurm import Slurm, why_not
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from mmvisattn.datasets.demo import make_data
 
@@ -24,6 +27,16 @@ os.environ['OMP_NUM_THREADS'] = str(THREADS)
 torch.set_num_threads(THREADS)
 # MMEngine reads all metafiles of a library for each of its configs: half a second.
 config_utils._get_cfg_metainfo = functools.cache(config_utils._get_cfg_metainfo)
+
+
+@pytest.fixture(autouse=True)
+def no_loader_left():
+    """Persistent workers end with their test: forks of this process, they would fill the memory."""
+    yield
+    if multiprocessing.active_children():
+        for thing in gc.get_objects():
+            if type(thing) is _MultiProcessingDataLoaderIter:
+                thing._shutdown_workers()
 
 
 @pytest.fixture(autouse=True)
