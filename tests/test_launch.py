@@ -14,6 +14,7 @@ from process_of_a_run import listening
 
 from mmvisattn.errors import UserError
 from mmvisattn.processes import launch
+from mmvisattn.processes.failure import LAUNCHER_VARIABLE
 from mmvisattn.processes.rendezvous import START_VARIABLE
 from mmvisattn.weights import read_checkpoint
 
@@ -197,6 +198,23 @@ def test_a_killed_process_ends_the_others(dist_train):
     assert 'rank 1' in output.splitlines()[-1]
     assert 'killed by SIGKILL' in output.splitlines()[-1]
     assert time.monotonic() - started < 60
+
+
+def test_a_killed_launcher_takes_its_processes_along(dist_train):
+    running = dist_train('sleep')
+    output = ''
+    while output.count('MEETS') < 2:
+        output += running.stdout.readline()
+        assert running.poll() is None, output
+    running.kill()
+    ended(running, within=20)  # they hold its output open as long as they live
+
+
+def test_a_process_that_outlived_its_launcher_does_not_start():
+    process = member('end', 0, free_port(), **{LAUNCHER_VARIABLE: os.getppid()})
+    output = ended(process)
+    assert process.returncode == 2, output
+    assert 'the torchrun that started this process has ended' in output
 
 
 def test_without_a_launcher_neighbours_miss_a_killed_process():

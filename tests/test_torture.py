@@ -59,10 +59,10 @@ def command(config, work, processes):
 
 
 class Started:
-    """A training in a session of its own, whose processes can be killed all at once."""
+    """A training in a session of its own, to be killed; torchrun takes its processes along."""
 
     def __init__(self, config, work, processes, log):
-        self.log = log
+        self.work, self.log = work, log
         mark_start(log)
         with log.open('a') as file:
             self.process = subprocess.Popen(
@@ -76,6 +76,16 @@ class Started:
     def kill(self):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        deadline = time.monotonic() + 20
+        while self._is_running():
+            assert time.monotonic() < deadline, 'processes of a killed run go on'
+            time.sleep(0.05)
+
+    def _is_running(self):
+        found = subprocess.run(
+            ['pgrep', '-f', f'tools/train.py.*{self.work}'], stdout=subprocess.DEVNULL
+        )
+        return found.returncode == 0
 
 
 class Queued:

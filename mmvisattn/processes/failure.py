@@ -1,14 +1,16 @@
 """One process fails, all end: the first error is left in the store, where every process looks.
 
 A process that fails by itself leaves its error. One that is killed leaves nothing: those beside it
-on its node miss it, and the launcher ends the others.
+on its node miss it, and the launcher ends the others. Those of a killed launcher are killed, too.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -32,6 +34,9 @@ STOP_GRACE = 10.0
 LINGER = 3.0
 # Seconds between two looks at the end.
 PAUSE = 0.05
+# The process id of the torchrun that started this one.
+LAUNCHER_VARIABLE = 'MMVISATTN_LAUNCHER'
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _FAILURE, _SEEN, _GONE, _STOPPED = 'failure', 'seen', 'gone', 'stopped'
 # What a process says whose peer has died; the peer's own words count more.
 _LOST_CONTACT = re.compile(r'Connection (closed|reset)|Broken pipe|NCCL|gloo/')
@@ -55,6 +60,23 @@ class Failure:
 
     def __str__(self) -> str:
         return f'rank {self.rank} ({self.host}) failed first: {self.text}'
+
+
+def end_with_launcher() -> None:
+    """Let the system kill this process when the torchrun that started it is killed.
+
+    torchrun gives each process a session of its own, so that nothing else would end it: it would
+    train on, and write beside the run that takes its place. Linux alone can be asked for this.
+
+    Raises:
+        UserError: The launcher is dead already.
+    """
+    launcher = os.environ.pop(LAUNCHER_VARIABLE, None)
+    if launcher is None or sys.platform != 'linux':
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(launcher):  # it was killed before it was watched
+        raise UserError('the torchrun that started this process has ended')
 
 
 class Watch:

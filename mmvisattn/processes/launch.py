@@ -23,7 +23,7 @@ from torch.distributed import ProcessGroup, TCPStore
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from ..errors import UserError, reported
-from .failure import Watch
+from .failure import Watch, end_with_launcher
 from .rendezvous import Place, await_all, connect, keep_store, start_seconds, unreachable
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
@@ -126,6 +126,7 @@ def ending_together(run: Callable[[argparse.Namespace], None]) -> Callable[..., 
             return
         try:
             with reported():
+                end_with_launcher()
                 record(run)(args)
             status, error = 0, None
         except SystemExit as end:

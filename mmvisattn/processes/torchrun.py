@@ -2,6 +2,7 @@
 
 - SIGTERM, SIGINT and SIGUSR1 are handed to the processes, which end when they have saved, and not
   thirty seconds later; a second signal is torchrun's own. The status is then theirs, `STOPPED`.
+- Killed, it takes them along.
 - On one node nothing listens outside of it. `--master-port 0` is a free port.
 - The end is a line about the process that failed first, and its status.
 """
@@ -25,6 +26,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher import api
 
 from ..errors import UserError, reported
+from .failure import LAUNCHER_VARIABLE
 from .launch import STOPPED
 from .rendezvous import START_VARIABLE, await_listener, host_name, start_seconds
 
@@ -43,6 +45,7 @@ def main() -> int:
     """
     args = run.parse_args(None)
     with tempfile.TemporaryDirectory(prefix='torchrun-') as folder:
+        os.environ[LAUNCHER_VARIABLE] = str(os.getpid())
         api.LocalElasticAgent = Agent  # the name by which torchrun makes it
         try:
             if args.nnodes == '1':
