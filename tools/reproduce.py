@@ -5,26 +5,25 @@ python tools/reproduce.py ROW [ROW ...] [--seeds 0 1 2] [--gpus N]
     [--data DIR] [options of tools/train.py]
 
 A ROW stands in the last column of the tables, such as imagenette/van_b0_5; the
-name of a benchmark (imagenette, camvid, pennfudan, ablations) means all of its
-rows. What a row starts from is trained first. The same command again goes on:
+name of a benchmark (imagenette, camvid, pennfudan, ablations, choices) means all
+of its rows. What a row starts from is trained first. The same command again goes on:
 what has finished is not trained again, what was interrupted is resumed.
 Records go to docs/results; python tools/analysis_tools/write_pages.py reads them.
 """
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
 try:
     from mmvisattn.analysis.launching import BAD_INPUT, Training, train_all
     from mmvisattn.analysis.records import last_finished
-    from mmvisattn.analysis.results.benchmarks import Row, rows_named
+    from mmvisattn.analysis.results.benchmarks import Row, options_of, rows_named
     from mmvisattn.analysis.results.measured import TEST, benchmark_of, keep
     from mmvisattn.engine.arguments import train_parser
     from mmvisattn.engine.config import load_config
     from mmvisattn.errors import UserError, reported
-    from mmvisattn.places import TOOLS
+    from mmvisattn.processes.launch import STOPPED
 except ModuleNotFoundError as error:
     sys.exit(f'error: {error}\n  do: make install, then source .venv/bin/activate')
 
@@ -67,7 +66,7 @@ def go_through(
     status = train_all(training, f'configs/{row.config}.py', command, seeds, root)
     for seed in seeds:
         if not status:
-            status = test_and_keep(row, root / f'seed_{seed}', seed, settings)
+            status = test_and_keep(training, row, root / f'seed_{seed}', seed, settings)
     return status
 
 
@@ -83,7 +82,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument('--gpus', type=int, metavar='N', help='through tools/dist_train.sh')
     parser.add_argument(
         '--data', type=Path, default=Path('data'), metavar='DIR',
-        help='the folder of imagenette, camvid and pennfudan (default: data)',
+        help='the folder of imagenette, camvid, pennfudan and imagenette_tenth (default: data)',
     )  # fmt: skip
     parser.add_argument(
         '--work-dir', type=Path, default=Path('work_dirs/results'), metavar='DIR',
@@ -104,10 +103,11 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 def settings_of(row: Row, args: argparse.Namespace) -> list[str]:
     """What a row's trainings and tests change of its config; several GPUs share its batch."""
-    data = f'data_root={args.data / row.config.rpartition("_")[2]}'
+    data = f'data_root={args.data / row.data_set}'
     if not args.gpus:
         return [data, *row.options]
-    batch = load_config(f'configs/{row.config}.py').train_dataloader.batch_size
+    cfg = load_config(f'configs/{row.config}.py', options_of(row))
+    batch = cfg.train_dataloader.batch_size
     if batch % args.gpus:
         raise UserError(
             f'{row.name} trains with {batch} pictures a step, which {args.gpus} GPUs cannot share',
@@ -116,15 +116,17 @@ def settings_of(row: Row, args: argparse.Namespace) -> list[str]:
     return [data, *row.options, f'train_dataloader.batch_size={batch // args.gpus}']
 
 
-def test_and_keep(row: Row, work_dir: Path, seed: int, settings: list[str]) -> int:
+def test_and_keep(
+    training: Training, row: Row, work_dir: Path, seed: int, settings: list[str]
+) -> int:
     """Test what was trained, if that is the score, and keep the records; 0, or what went wrong."""
     if last_finished(work_dir, 'train') is None:
         return FAILED
     if benchmark_of(row).tested and last_finished(work_dir / TEST, 'test') is None:
-        command = [f'configs/{row.config}.py', work_dir, '--work-dir', work_dir / TEST, *settings]
-        status = subprocess.run([sys.executable, TOOLS / 'test.py', *command]).returncode
-        if status:
-            return status
+        options = ['--work-dir', work_dir / TEST, *settings]
+        status = training.test(f'configs/{row.config}.py', work_dir, options)
+        if training.stopped or status:
+            return status or STOPPED
     for path in keep(row, work_dir, seed):
         print(f'kept {path}', flush=True)
     return 0

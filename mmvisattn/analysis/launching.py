@@ -39,9 +39,14 @@ class Training:
     def run(self, config: str, options: list[str]) -> int:
         """Train to the end, and return the exit status."""
         if self.gpus is None:
-            command = [sys.executable, TOOLS / 'train.py', config, *options]
-        else:
-            command = ['bash', TOOLS / 'dist_train.sh', config, str(self.gpus), *options]
+            return self._start([sys.executable, TOOLS / 'train.py', config, *options])
+        return self._start(['bash', TOOLS / 'dist_train.sh', config, str(self.gpus), *options])
+
+    def test(self, config: str, checkpoint: Path, options: list[str]) -> int:
+        """Test what was trained, in one process, and return the exit status."""
+        return self._start([sys.executable, TOOLS / 'test.py', config, checkpoint, *options])
+
+    def _start(self, command: list[str | Path]) -> int:
         self._running = subprocess.Popen(command, start_new_session=True)
         if self.stopped:  # the signal came before there was anything to hand it to
             self._running.terminate()

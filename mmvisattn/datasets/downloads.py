@@ -131,6 +131,15 @@ def _convert_imagenette(source: Path, root: Path) -> None:
             small.save(target, quality=80)
 
 
+def _hold_out_tenth(source: Path, root: Path) -> None:
+    """Every tenth training picture of each class into val, for choices; the rest into train."""
+    for folder in sorted(path for path in (source / 'train').iterdir() if path.is_dir()):
+        for number, path in enumerate(sorted(_files(folder, '*.JPEG', '*.jpg'))):
+            target = root / ('train' if number % 10 else 'val') / folder.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
 def _convert_camvid(source: Path, root: Path) -> None:
     """Pictures and label maps by split: 0 to 10 are the classes, 11 is what none of them is."""
     for split in CAMVID_SPLITS:
@@ -236,6 +245,7 @@ def _opened(path: Path) -> Image.Image:
 
 DOWNLOADS = {
     'imagenette': Download('val', _convert_imagenette, {'train': 9469, 'val': 3925}),
+    'imagenette_tenth': Download('train', _hold_out_tenth, {'train': 8516, 'val': 953}),
     'camvid': Download(
         'trainannot',
         _convert_camvid,

@@ -20,6 +20,7 @@ NETWORKS = {
 LENGTHS = (5, 20, 80)
 CAMVID_STARTS = PRETRAINED, SCRATCH = 'pretrained on Imagenette', 'random weights'
 ABLATION = 20  # epochs
+TENTH = 'imagenette_tenth'  # the data that choices are made on
 PRETRAINING = 80  # epochs on Imagenette of the backbones that other benchmarks start from
 
 
@@ -33,6 +34,7 @@ class Row:
         label: What it is called in the table.
         group: The table of the benchmark that it stands in.
         options: What its command changes (`--cfg-options`).
+        data: The folder in `data`, if it is not what the config's name ends with.
         start: The training on Imagenette whose backbone it starts from; None: random weights.
         reported: What a paper reports of the same, on its own data, in percent.
     """
@@ -42,8 +44,14 @@ class Row:
     label: str
     group: str
     options: tuple[str, ...] = ()
+    data: str | None = None
     start: str | None = None
     reported: float | None = None
+
+    @property
+    def data_set(self) -> str:
+        """The folder in `data` that it reads."""
+        return self.data or self.config.rpartition('_')[2]
 
 
 @dataclass(frozen=True)
@@ -203,6 +211,30 @@ def _ablations() -> tuple[Row, ...]:
     )  # fmt: skip
 
 
+def _choices() -> tuple[Row, ...]:
+    """Learning rates and pictures a step that were tried, the shortest training of each."""
+    tried = {
+        'van_b0': [('2e-3', 64), ('1e-3', 32), ('2e-3', 32)],
+        'cyclemlp_b1': [('1e-3', 32)],
+    }
+    return tuple(
+        Row(
+            f'choices/{network}_lr{rate[0]}_b{batch}',
+            f'classifier_{network}_imagenette',
+            f'{rate}, {batch} pictures',
+            NETWORKS[network],
+            (
+                f'max_epochs={min(LENGTHS)}',
+                f'optim_wrapper.optimizer.lr={rate}',
+                f'train_dataloader.batch_size={batch}',
+            ),
+            data=TENTH,
+        )
+        for network, steps in tried.items()
+        for rate, batch in steps
+    )
+
+
 BENCHMARKS = {
     'imagenette': Benchmark(
         'Imagenette, 128 x 128',
@@ -236,6 +268,14 @@ BENCHMARKS = {
         'Ablations on Imagenette, 20 epochs',
         "The papers' ablations at small scale, under the recipe above: does their order hold?",
         _ablations(),
+        {},
+        has_variants=True,
+    ),
+    'choices': Benchmark(
+        'How the recipe on Imagenette was chosen',
+        'Learning rates and pictures a step, tried for 5 epochs: trained on nine tenths of the '
+        'training pictures, tested on every tenth. The validation pictures had no part in it.',
+        _choices(),
         {},
         has_variants=True,
     ),

@@ -117,9 +117,9 @@ def keep(row: Row, work_dir: Path, seed: int, folder: Path = RECORDS) -> list[Pa
     Raises:
         UserError: It has not finished.
     """
-    trained = last_finished(work_dir, 'train')
-    tested = last_finished(work_dir / TEST, 'test') if benchmark_of(row).tested else None
-    if trained is None or (benchmark_of(row).tested and tested is None):
+    to_test, trained = benchmark_of(row).tested, last_finished(work_dir, 'train')
+    tested = last_finished(work_dir / TEST, 'test') if to_test else None
+    if trained is None or (to_test and tested is None):
         raise UserError(f'no {"test" if trained else "training"} has finished in {work_dir}')
     if tested and not _is_of(tested, trained):
         raise UserError(f'{work_dir / TEST} holds the test of another checkpoint than the last')
