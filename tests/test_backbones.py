@@ -340,6 +340,7 @@ def test_mmpretrain_decays_learning_rates_by_layer(name):
         (VAN, dict(arch={**VAN_SMALL, 'dephts': [1]}), "no 'dephts'"),
         (VAN, dict(arch=dict(embed_dims=[8, 16, 24], depths=[1, 1, 1])), 'not complete'),
         (VAN, dict(arch=dict(base='b0', gate='times')), 'no such gate'),
+        (VAN, dict(arch=dict(base='b0', stem_stride=3)), 'no such stem_stride'),
         (VAN, dict(arch=dict(base='b0', convs=('5x5',))), 'no such convolution'),
         (VAN, dict(arch=dict(base='b0', convs=())), 'convs is a list'),
         (VAN, dict(arch=dict(base='b0', convs='full')), 'convs is a list'),
@@ -549,6 +550,18 @@ def test_van_gates(gate):
         multiply=x * attention, add=x + attention, sigmoid=x * attention.sigmoid(), none=attention
     )
     torch.testing.assert_close(unit(x), expected[gate], rtol=1e-5, atol=1e-6)
+
+
+def test_van_for_small_pictures():
+    """A finer stem: the same weights, and maps of more pixels."""
+    fine, coarse = VAN(dict(base='b0', stem_stride=2)).eval(), VAN('b0').eval()
+    fine.load_state_dict(coarse.state_dict())
+    x = torch.randn(1, 3, 50, 37)
+    with torch.inference_mode():
+        maps, stem = fine(x), fine.patch_embed1.proj(x)
+    assert fine.out_strides == [2, 4, 8, 16]
+    assert [tuple(m.shape[-2:]) for m in maps] == sizes((50, 37), fine.out_strides)
+    torch.testing.assert_close(stem[..., ::2, ::2], coarse.patch_embed1.proj(x))
 
 
 def randomise(network):

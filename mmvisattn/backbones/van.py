@@ -161,7 +161,8 @@ class VAN(BaseBackbone):
             of Table 3 and 6: `mlp_ratios` (8, 8, 4, 4); `kernel_size` 21 and `dilation` 3 of the
             convolution that is decomposed; `convs`, some of ('depthwise', 'dilated', 'pointwise')
             or ('full',) for the K x K convolution itself; `gate`: 'multiply', 'add', 'sigmoid'
-            (multiply by the sigmoid) or 'none' (the result replaces the input).
+            (multiply by the sigmoid) or 'none' (the result replaces the input). And, for small
+            pictures, `stem_stride` 4: 1 or 2 keeps maps of more pixels in all stages.
         in_channels: Channels of the picture.
         drop_path_rate: Stochastic depth of the last block; the earlier ones rise to it linearly.
         norm_cfg: The normalisation inside stages (BatchNorm in the classification release,
@@ -198,6 +199,7 @@ class VAN(BaseBackbone):
         dilation=3,
         convs=('depthwise', 'dilated', 'pointwise'),
         gate='multiply',
+        stem_stride=4,
     )
 
     def __init__(
@@ -213,10 +215,11 @@ class VAN(BaseBackbone):
     ) -> None:
         settings = resolve_arch('VAN', arch, self.ARCHS, self.DEFAULTS)
         embed_dims, depths = settings['embed_dims'], settings['depths']
+        stem_stride = one_of('VAN', 'stem_stride', settings['stem_stride'], (1, 2, 4))
         super().__init__(
             arch=arch,
             stage_channels=embed_dims,
-            stage_strides=[4 * 2**i for i in range(len(embed_dims))],
+            stage_strides=[stem_stride * 2**i for i in range(len(embed_dims))],
             **contract,
         )
         self.normalised_outputs = out_norm
@@ -229,7 +232,7 @@ class VAN(BaseBackbone):
                 in_channels=in_channels if i == 0 else embed_dims[i - 1],
                 channels=embed_dims[i],
                 patch_size=7 if i == 0 else 3,
-                stride=4 if i == 0 else 2,
+                stride=stem_stride if i == 0 else 2,
                 norm_cfg=norm_cfg,
             )
             blocks = nn.ModuleList(
