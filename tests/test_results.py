@@ -18,7 +18,7 @@ from small_configs import small_data
 
 from mmvisattn.analysis import catalogue, launching, metafiles
 from mmvisattn.analysis.results import figure, measured, page
-from mmvisattn.analysis.results.benchmarks import BENCHMARKS, NETWORKS, options_of, rows_named
+from mmvisattn.analysis.results.benchmarks import BENCHMARKS, FINE, NETWORKS, options_of, rows_named
 from mmvisattn.engine import run as run_module
 from mmvisattn.engine.config import load_config
 from mmvisattn.errors import UserError
@@ -210,7 +210,7 @@ def test_a_full_figure_tells_networks_apart(tmp_path):
         for row in benchmark.rows
     ]
     colours, marks = figure._keys(benchmark, points)
-    assert len(set(colours.values())) == len(NETWORKS)
+    assert len(set(colours.values())) == len(colours) == len(NETWORKS) + len(FINE)
     assert len(set(marks.values())) == 3
     drawn = figure.draw(benchmark, points)
     (legend,) = drawn.legends
