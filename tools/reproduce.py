@@ -6,8 +6,8 @@ python tools/reproduce.py ROW [ROW ...] [--seeds 0 1 2] [--gpus N]
 
 A ROW stands in the last column of the tables, such as imagenette/van_b0_5; the
 name of a benchmark (imagenette, camvid, pennfudan, ablations, choices) means all
-of its rows. What a row starts from is trained first. The same command again goes on:
-what has finished is not trained again, what was interrupted is resumed.
+of its rows. What a row starts from is trained first. The same command again goes
+on: what has finished is not trained again, what was interrupted is resumed.
 Records go to docs/results; python tools/analysis_tools/write_pages.py reads them.
 """
 
@@ -16,11 +16,16 @@ import sys
 from pathlib import Path
 
 try:
-    from mmvisattn.analysis.launching import BAD_INPUT, Training, train_all
+    from mmvisattn.analysis.launching import (
+        BAD_INPUT,
+        Training,
+        parse_with_training,
+        parser_of_seeds,
+        train_all,
+    )
     from mmvisattn.analysis.records import last_finished
     from mmvisattn.analysis.results.benchmarks import Row, options_of, rows_named
     from mmvisattn.analysis.results.measured import TEST, benchmark_of, keep
-    from mmvisattn.engine.arguments import train_parser
     from mmvisattn.engine.config import load_config
     from mmvisattn.errors import UserError, reported
     from mmvisattn.processes.launch import STOPPED
@@ -71,15 +76,9 @@ def go_through(
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
-    """Our arguments, and those of tools/train.py, which are checked before anything starts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    """Our arguments, and those of tools/train.py."""
+    parser = parser_of_seeds(__doc__, default=[0, 1, 2])
     parser.add_argument('rows', nargs='+', metavar='ROW', help='of docs/results.md')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], metavar='N')
-    parser.add_argument('--gpus', type=int, metavar='N', help='through tools/dist_train.sh')
     parser.add_argument(
         '--data', type=Path, default=Path('data'), metavar='DIR',
         help='the folder of imagenette, camvid, pennfudan and imagenette_tenth (default: data)',
@@ -89,16 +88,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         help='a folder for each row goes there (default: work_dirs/results)',
     )  # fmt: skip
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
-    args, options = parser.parse_known_args()
-    if len(set(args.seeds)) < len(args.seeds):
-        parser.error('--seeds: each once')
-    theirs = train_parser().parse_args(['CONFIG', *options])
-    if theirs.launcher != 'none':
-        parser.error('--launcher: several processes are started by --gpus N')
-    for name in ('seed', 'resume', 'pretrained'):
-        if getattr(theirs, name) is not None:
-            parser.error(f'--{name} is given to each training as it needs it')
-    return args, options
+    return parse_with_training(parser, given=('seed', 'resume', 'pretrained'))
 
 
 def settings_of(row: Row, args: argparse.Namespace) -> list[str]:

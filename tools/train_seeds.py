@@ -17,9 +17,13 @@ import sys
 from pathlib import Path
 
 try:
-    from mmvisattn.analysis.launching import Training, train_all
+    from mmvisattn.analysis.launching import (
+        Training,
+        parse_with_training,
+        parser_of_seeds,
+        train_all,
+    )
     from mmvisattn.analysis.seeds import describe_seeds, read_seeds
-    from mmvisattn.engine.arguments import train_parser
     from mmvisattn.errors import reported
 except ModuleNotFoundError as error:
     sys.exit(f'error: {error}\n  do: make install, then source .venv/bin/activate')
@@ -38,28 +42,11 @@ def main() -> int:
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
-    """Our arguments, and those of tools/train.py, which are checked before anything starts."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    """Our arguments, and those of tools/train.py."""
+    parser = parser_of_seeds(__doc__, required=True)
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--seeds', nargs='+', type=int, required=True, metavar='N', help='one training each'
-    )
     parser.add_argument('--work-dir', metavar='DIR', help='default: work_dirs/CONFIG_NAME_seeds')
-    parser.add_argument('--gpus', type=int, metavar='N', help='through tools/dist_train.sh')
-    args, options = parser.parse_known_args()
-    if len(set(args.seeds)) < len(args.seeds):
-        parser.error('--seeds: each once')
-    theirs = train_parser().parse_args([args.config, *options])
-    for name in ('seed', 'resume'):
-        if getattr(theirs, name) is not None:
-            parser.error(f'--{name} is given to each training as it needs it')
-    if theirs.launcher != 'none':
-        parser.error('--launcher: several processes are started by --gpus N')
-    return args, options
+    return parse_with_training(parser, given=('seed', 'resume'))
 
 
 if __name__ == '__main__':

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from ..engine.arguments import train_parser
 from ..errors import UserError
 from ..places import TOOLS
 from ..processes.launch import STOPPED
@@ -15,6 +17,46 @@ from .records import last_finished
 
 SETTINGS = 'seeds.json'  # what the seeds of a folder have in common
 BAD_INPUT = 2  # the exit status of every tool; no other seed would fare better
+
+
+def parser_of_seeds(description: str, **seeds: object) -> argparse.ArgumentParser:
+    """A parser with what the tools that train several seeds share.
+
+    Args:
+        description: Of the tool.
+        seeds: What is particular about its `--seeds`: `default` or `required`.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, metavar='N', help='one training each', **seeds
+    )
+    parser.add_argument('--gpus', type=int, metavar='N', help='through tools/dist_train.sh')
+    return parser
+
+
+def parse_with_training(
+    parser: argparse.ArgumentParser, given: tuple[str, ...]
+) -> tuple[argparse.Namespace, list[str]]:
+    """A tool's arguments, and those of tools/train.py, which are checked before anything starts.
+
+    Args:
+        parser: The tool's.
+        given: Options of tools/train.py that each training is given as it needs them.
+    """
+    args, options = parser.parse_known_args()
+    if len(set(args.seeds)) < len(args.seeds):
+        parser.error('--seeds: each once')
+    theirs = train_parser().parse_args(['CONFIG', *options])
+    for name in given:
+        if getattr(theirs, name) is not None:
+            parser.error(f'--{name} is given to each training as it needs it')
+    if theirs.launcher != 'none':
+        parser.error('--launcher: several processes are started by --gpus N')
+    return args, options
 
 
 class Training:
