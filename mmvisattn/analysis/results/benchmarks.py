@@ -17,10 +17,12 @@ NETWORKS = {
     'convnext_t': 'ConvNeXt-T',
     'swin_t': 'Swin-T',
 }
-# Of ours, for pictures so small: (name, network, label, what its arch changes).
-FINE = tuple(
-    (f'{network}_fine', network, f'{NETWORKS[network]}, stem of stride 2', 'stem_stride=2')
-    for network in ('van_b0', 'van_b2')
+# Networks of ours that are fitted to pictures so small, with a recipe of their own: what is changed.
+FITTED = ('van_b0', 'van_b2')
+FITTING = (
+    'model.backbone.arch.stem_stride=2',
+    'optim_wrapper.optimizer.lr=2e-3',
+    'train_dataloader.batch_size=32',
 )
 LENGTHS = (5, 20, 80)
 CAMVID_STARTS = PRETRAINED, SCRATCH = 'pretrained on Imagenette', 'random weights'
@@ -90,23 +92,19 @@ def _on_imagenette(network: str, epochs: int) -> str:
 
 
 def _imagenette() -> tuple[Row, ...]:
-    networks = [(network, network, label, '') for network, label in NETWORKS.items()]
+    networks = [(network, network, label, ()) for network, label in NETWORKS.items()]
+    fitted = [(f'{n}_fitted', n, f'{NETWORKS[n]}, fitted', FITTING) for n in FITTED]
     return tuple(
         Row(
             _on_imagenette(name, length),
             f'classifier_{network}_imagenette',
             label,
             _epochs(length),
-            (f'max_epochs={length}', *_arch(changes)),
+            (f'max_epochs={length}', *changes),
         )
         for length in LENGTHS
-        for name, network, label, changes in (*networks, *FINE)
+        for name, network, label, changes in (*networks, *fitted)
     )
-
-
-def _arch(changes: str) -> tuple[str, ...]:
-    """What changes an architecture, as options."""
-    return tuple(f'model.backbone.arch.{change}' for change in changes.split())
 
 
 def _from_imagenette(config: str, group: str, prefix: str) -> list[Row]:
@@ -152,7 +150,10 @@ def _variants(
             f'classifier_{network}_imagenette',
             label,
             group,
-            (f'max_epochs={ABLATION}', *_arch(changes)),
+            (
+                f'max_epochs={ABLATION}',
+                *(f'model.backbone.arch.{change}' for change in changes.split()),
+            ),
             reported=reported,
         )
         for name, (label, changes, reported) in variants.items()
@@ -223,7 +224,6 @@ def _choices() -> tuple[Row, ...]:
     """Learning rates and pictures a step that were tried, the shortest training of each."""
     tried = {
         'van_b0': [('2e-3', 64), ('1e-3', 32), ('2e-3', 32)],
-        'cyclemlp_b1': [('1e-3', 32)],
     }
     return tuple(
         Row(
@@ -248,7 +248,8 @@ BENCHMARKS = {
         'Imagenette, 128 x 128',
         'Top-1 of the 3,925 validation pictures after training on the 9,469 others from random '
         'weights; one recipe and budget for all networks, the last checkpoint, no test-time '
-        'tricks. Crops are cut from squares of 128 x 128, those of the leaderboard from larger '
+        'tricks. "Fitted" is a network of ours with a stem of stride 2 in place of 4, which leaves '
+        '8 x 8 positions at the end, in steps of 32 pictures at twice the rate (chosen below). Crops are cut from squares of 128 x 128, those of the leaderboard from larger '
         'pictures.',
         _imagenette(),
         {
