@@ -17,7 +17,7 @@ NETWORKS = {
     'convnext_t': 'ConvNeXt-T',
     'swin_t': 'Swin-T',
 }
-# Networks of ours that are fitted to pictures so small, with a recipe of their own: what is changed.
+# Networks of ours that are fitted to pictures so small; what they change of network and recipe.
 FITTED = ('van_b0', 'van_b2')
 FITTING = (
     'model.backbone.arch.stem_stride=2',
@@ -249,8 +249,8 @@ BENCHMARKS = {
         'Top-1 of the 3,925 validation pictures after training on the 9,469 others from random '
         'weights; one recipe and budget for all networks, the last checkpoint, no test-time '
         'tricks. "Fitted" is a network of ours with a stem of stride 2 in place of 4, which leaves '
-        '8 x 8 positions at the end, in steps of 32 pictures at twice the rate (chosen below). Crops are cut from squares of 128 x 128, those of the leaderboard from larger '
-        'pictures.',
+        '8 x 8 positions at the end, in steps of 32 pictures at twice the rate (chosen below). '
+        'Crops are cut from squares of 128 x 128, those of the leaderboard from larger pictures.',
         _imagenette(),
         {
             _epochs(length): ("fastai's leaderboard, README @0239486", score)
