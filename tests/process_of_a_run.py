@@ -49,7 +49,7 @@ def main(args):
     distributed.all_reduce(total)
     say(f'rank {rank} of {distributed.get_world_size()} on {host_name()}: {total.item()}')
     say(f'LISTENS {" ".join(listening())}')
-    say(f'MEETS {os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}, pid {os.getpid()}')
+    say(f'MEETS {os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}')
     if args.what == 'end':
         return
     if restarted():

@@ -7,14 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from conftest import DEMO_CONFIG, ROOT, run, run_tool, short_run
 from process_of_a_run import listening
+from torch.distributed import TCPStore
 
 from mmvisattn.errors import UserError
-from mmvisattn.processes import launch
-from mmvisattn.processes.failure import LAUNCHER_VARIABLE
+from mmvisattn.processes import failure, launch
+from mmvisattn.processes.failure import LAUNCHER_VARIABLE, Process
 from mmvisattn.processes.rendezvous import START_VARIABLE
 from mmvisattn.weights import read_checkpoint
 
@@ -210,11 +212,24 @@ def test_a_killed_launcher_takes_its_processes_along(dist_train):
     ended(running, within=20)  # they hold its output open as long as they live
 
 
-def test_a_process_that_outlived_its_launcher_does_not_start():
-    process = member('end', 0, free_port(), **{LAUNCHER_VARIABLE: os.getppid()})
+def test_a_process_that_outlived_its_launcher_disturbs_no_other_run():
+    """That may meet at the same port. Behind a script, which need not be dead, it joins."""
+    launcher = subprocess.Popen(['sleep', '60'])
+    dead = replace(Process.this(), number=launcher.pid, start=failure._start(launcher.pid))
+    port = free_port()
+    first = member('end', 0, port, **{LAUNCHER_VARIABLE: dead.to_json()})
+    second = member('end', 1, port, **{LAUNCHER_VARIABLE: dead.to_json()})
+    for process in (first, second):
+        output = ended(process)
+        assert process.returncode == 0, output
+    launcher.kill()
+    launcher.wait()
+    store = TCPStore('127.0.0.1', free_port(), is_master=True, wait_for_workers=False)
+    process = member('end', 1, store.port, **{LAUNCHER_VARIABLE: dead.to_json()})
     output = ended(process)
     assert process.returncode == 2, output
-    assert 'the torchrun that started this process has ended' in output
+    assert 'the torchrun that started this process is dead' in output
+    assert store.num_keys() == 0
 
 
 def test_without_a_launcher_neighbours_miss_a_killed_process():
@@ -263,7 +278,6 @@ def test_an_elastic_run_goes_on_without_a_node(dist_train):
             assert goes.poll() is None
     time.sleep(2)
     goes.kill()
-    os.kill(int(re.search(r'pid (\d+)', output)[1]), signal.SIGKILL)
     ended(goes)
     output = ended(stays, within=120)
     assert stays.returncode == 0, output

@@ -34,7 +34,7 @@ STOP_GRACE = 10.0
 LINGER = 3.0
 # Seconds between two looks at the end.
 PAUSE = 0.05
-# The process id of the torchrun that started this one.
+# The torchrun that started this process, as `Process.to_json` writes it.
 LAUNCHER_VARIABLE = 'MMVISATTN_LAUNCHER'
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 _FAILURE, _SEEN, _GONE, _STOPPED = 'failure', 'seen', 'gone', 'stopped'
@@ -69,14 +69,14 @@ def end_with_launcher() -> None:
     train on, and write beside the run that takes its place. Linux alone can be asked for this.
 
     Raises:
-        UserError: The launcher is dead already.
+        UserError: It is dead already.
     """
-    launcher = os.environ.pop(LAUNCHER_VARIABLE, None)
+    launcher = os.environ.pop(LAUNCHER_VARIABLE, None)  # what this process starts is not torchrun's
     if launcher is None or sys.platform != 'linux':
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(launcher):  # it was killed before it was watched
-        raise UserError('the torchrun that started this process has ended')
+    if not Process.of_json(launcher).is_alive():  # killed before it was watched
+        raise UserError('the torchrun that started this process is dead', do='start the run again')
 
 
 class Watch:
@@ -234,7 +234,7 @@ class Process:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of_json(cls, text: bytes) -> Process:
+    def of_json(cls, text: str | bytes) -> Process:
         """Read it again."""
         return cls(**json.loads(text))
 

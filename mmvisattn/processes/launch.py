@@ -124,9 +124,10 @@ def ending_together(run: Callable[[argparse.Namespace], None]) -> Callable[..., 
         if args.launcher == 'none':
             run(args)
             return
+        with reported():  # a process that outlived its run has nothing to tell the next one
+            end_with_launcher()
         try:
             with reported():
-                end_with_launcher()
                 record(run)(args)
             status, error = 0, None
         except SystemExit as end:

@@ -26,7 +26,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher import api
 
 from ..errors import UserError, reported
-from .failure import LAUNCHER_VARIABLE
+from .failure import LAUNCHER_VARIABLE, Process
 from .launch import STOPPED
 from .rendezvous import START_VARIABLE, await_listener, host_name, start_seconds
 
@@ -45,7 +45,7 @@ def main() -> int:
     """
     args = run.parse_args(None)
     with tempfile.TemporaryDirectory(prefix='torchrun-') as folder:
-        os.environ[LAUNCHER_VARIABLE] = str(os.getpid())
+        os.environ[LAUNCHER_VARIABLE] = Process.this().to_json()
         api.LocalElasticAgent = Agent  # the name by which torchrun makes it
         try:
             if args.nnodes == '1':
