@@ -77,6 +77,10 @@ def test_every_tenth_training_picture_is_held_out(tmp_path):
         assert held_out == {'00.jpg', '10.jpg', '20.jpg'}
         kept = {path.name for path in (tmp_path / 'out/train' / name).iterdir()}
         assert kept == set(names) - held_out
+    picture(tmp_path / 'other/train/0.jpg')
+    with pytest.raises(UserError, match='no pictures in .*train'):
+        convert('imagenette_tenth', tmp_path / 'other', tmp_path / 'none')
+    assert not (tmp_path / 'none').exists()
 
 
 def test_camvid_keeps_its_splits_and_labels(tmp_path):

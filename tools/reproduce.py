@@ -49,7 +49,7 @@ def main() -> int:
     for row in rows:
         found = go_through(training, row, args.seeds, args, options, args.cfg_options)
         if training.stopped or found == BAD_INPUT:
-            return found
+            return found or STOPPED
         status = status or found
     return status
 
@@ -116,7 +116,7 @@ def test_and_keep(
         options = ['--work-dir', work_dir / TEST, *settings]
         status = training.test(f'configs/{row.config}.py', work_dir, options)
         if training.stopped or status:
-            return status or STOPPED
+            return STOPPED if training.stopped else status
     for path in keep(row, work_dir, seed):
         print(f'kept {path}', flush=True)
     return 0

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, one seed after the other, as tools start them."""
+"""Trainings in processes of their own, one seed after the other: what the tools for it share."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Training:
             return self._start([sys.executable, TOOLS / 'train.py', config, *options])
         return self._start(['bash', TOOLS / 'dist_train.sh', config, str(self.gpus), *options])
 
-    def test(self, config: str, checkpoint: Path, options: list[str]) -> int:
+    def test(self, config: str, checkpoint: Path, options: list[str | Path]) -> int:
         """Test what was trained, in one process, and return the exit status."""
         return self._start([sys.executable, TOOLS / 'test.py', config, checkpoint, *options])
 

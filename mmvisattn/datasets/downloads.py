@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -133,9 +134,11 @@ def _convert_imagenette(source: Path, root: Path) -> None:
 
 def _hold_out_tenth(source: Path, root: Path) -> None:
     """Every tenth training picture of each class into val, for choices; the rest into train."""
-    for folder in sorted(path for path in (source / 'train').iterdir() if path.is_dir()):
-        for number, path in enumerate(sorted(_files(folder, '*.JPEG', '*.jpg'))):
-            target = root / ('train' if number % 10 else 'val') / folder.name / path.name
+    for folder, paths in groupby(
+        sorted(_files(source / 'train', '*/*.jpg')), lambda path: path.parent.name
+    ):
+        for number, path in enumerate(paths):
+            target = root / ('train' if number % 10 else 'val') / folder / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
 

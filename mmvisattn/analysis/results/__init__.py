@@ -15,6 +15,6 @@ def results_of(parameters: dict[str, int]) -> dict[str, str]:
     files = {'docs/results.md': markdown()}
     for name, benchmark in BENCHMARKS.items():
         run = points(rows_of(benchmark), parameters)
-        if run:
+        if run and benchmark.drawn:
             files[f'docs/results/{name}.svg'] = as_svg(draw(benchmark, run), benchmark, run)
     return files

@@ -46,8 +46,9 @@ def _section(name: str, folder: Path) -> Iterator[str]:
     found = rows_of(benchmark, folder)
     yield f'## {benchmark.title}\n'
     yield f'{benchmark.about}\n'
-    if any(found.values()):
+    if any(found.values()) and benchmark.drawn:
         yield f'![Scores of {benchmark.title} against time and parameters](results/{name}.svg)\n'
+    if any(found.values()):
         yield f'Time: {UNITS}.\n'
     for group in dict.fromkeys(row.group for row in benchmark.rows):
         rows = {row: result for row, result in found.items() if row.group == group}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 from ...engine.config import load_config
 from ...errors import UserError
@@ -36,9 +37,11 @@ def require_recipe(row: Row, record: dict, place: object) -> None:
     asked = load_config(CONFIGS / f'{row.config}.py', options_of(row)).to_dict()
     found, expected = (_recipe(cfg) for cfg in (config, asked))
     found['train_dataloader']['batch_size'] *= record['run']['world_size']
+    data = Path(config['data_root']).name
     start = _start_of(record['run']['command'])
     fits = start == 'none' if row.start is None else f'{row.start}/' in start
     wrong = [] if fits else [f'--pretrained {start}']
+    wrong += [] if data == row.data_set else [f'data set, {data}']
     wrong += [key for key in SECTIONS if found.get(key) != expected.get(key)]
     if wrong:
         raise UserError(
