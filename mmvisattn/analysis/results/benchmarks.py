@@ -289,7 +289,6 @@ BENCHMARKS = {
         _choices(),
         {},
         drawn=False,
-        has_variants=True,
     ),
 }
 
