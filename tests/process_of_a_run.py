@@ -35,7 +35,9 @@ def listening(process='self'):
 
 
 def say(text):
-    print(text, flush=True)
+    """A line in one write: several processes share the output, which may not be buffered."""
+    sys.stdout.write(f'{text}\n')
+    sys.stdout.flush()
 
 
 @ending_together

@@ -1,5 +1,6 @@
 """Launchers: how processes start, meet, stop and end together."""
 
+import json
 import os
 import re
 import signal
@@ -13,9 +14,10 @@ import pytest
 from conftest import DEMO_CONFIG, ROOT, run, run_tool, short_run
 from process_of_a_run import listening
 from torch.distributed import TCPStore
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mmvisattn.errors import UserError
-from mmvisattn.processes import failure, launch
+from mmvisattn.processes import failure, launch, torchrun
 from mmvisattn.processes.failure import LAUNCHER_VARIABLE, Process
 from mmvisattn.processes.rendezvous import START_VARIABLE
 from mmvisattn.weights import read_checkpoint
@@ -189,6 +191,25 @@ def test_a_failure_before_the_processes_meet_is_named(dist_train):
     assert running.returncode == 2, output
     assert re.search(r'error: rank 1 .* (failed first: no data on this node|ended first)', output)
     assert 'do:       mount it' in output
+
+
+def test_the_first_of_failures_in_the_same_second_is_named(tmp_path, capsys):
+    left = tmp_path / 'error.json'
+    left.write_text(json.dumps({'message': {'message': 'no', 'extraInfo': {'timestamp': '5'}}}))
+    followed, raised, killed, ended_by_torchrun = (
+        ProcessFailure(rank, 1, status, file)
+        for rank, (status, file) in enumerate(((1, ''), (1, str(left)), (-9, ''), (-15, '')))
+    )
+    for one in (followed, raised, killed):
+        one.timestamp = 5
+    ended_by_torchrun.timestamp = 4
+    order = [ended_by_torchrun, followed, raised, killed]
+    for first in (killed, raised, followed):
+        failures = {one.local_rank: one for one in order}
+        status = torchrun._report(ChildFailedError('train.py', failures))
+        assert f'error: rank {first.local_rank} on' in capsys.readouterr().err
+        assert status == (137 if first is killed else 1)
+        order.remove(first)
 
 
 @pytest.mark.slow

@@ -102,12 +102,20 @@ def _report(error: ChildFailedError) -> int:
     failures = error.failures
     if {failure.exitcode for failure in failures.values()} == {STOPPED}:
         return STOPPED
-    # torchrun ends the others by SIGTERM, and knows times in seconds only.
-    rank, first = min(
-        failures.items(), key=lambda item: (item[1].exitcode == -signal.SIGTERM, item[1].timestamp)
-    )
+    rank, first = min(failures.items(), key=lambda item: _order(item[1]))
     print(f'\nerror: rank {rank} on {host_name()} ended first: {_end_of(first)}', file=sys.stderr)
     return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
+
+
+def _order(failure: ProcessFailure) -> tuple:
+    """Sorts failures, the first cause to the front.
+
+    torchrun ends the others by SIGTERM, and knows times in whole seconds. Within one, who was
+    killed comes before who left an error, and both before who ended since another had.
+    """
+    was_killed, left_error = failure.exitcode < 0, os.path.isfile(failure.error_file)
+    ended_by_torchrun = failure.exitcode == -signal.SIGTERM
+    return ended_by_torchrun, failure.timestamp, not was_killed, not left_error
 
 
 def _end_of(failure: ProcessFailure) -> str:
