@@ -20,7 +20,6 @@ from mmvisattn.analysis import catalogue, launching, metafiles
 from mmvisattn.analysis.results import figure, measured, page
 from mmvisattn.analysis.results.benchmarks import (
     BENCHMARKS,
-    FITTED,
     NETWORKS,
     options_of,
     rows_named,
@@ -53,11 +52,9 @@ def test_the_networks_of_a_benchmark_share_a_recipe():
     """Whatever the backbone is: data, optimizer, schedule and length are the same."""
     recipes = {}
     for row in ROWS:
-        steps = [option for option in row.options if re.match(r'optim|train_dataloader', option)]
-        assert not steps or re.search('choices/|_fitted_', row.name)
+        own = ' '.join(o for o in row.options if re.match('optim|train_dataloader|param_sch', o))
+        assert not own or re.search('choices/|_fitted_|_muon_', row.name)
         cfg = load_config(ENTRIES[row.config].path, options_of(row))
-        if steps:
-            cfg.optim_wrapper.optimizer.lr, cfg.train_dataloader.batch_size = 1e-3, 64
         recipe = {
             key: cfg[key] for key in ('train_dataloader', 'val_dataloader', 'optim_wrapper',
                                       'param_scheduler', 'train_cfg', 'custom_hooks', 'test_cfg')
@@ -65,9 +62,9 @@ def test_the_networks_of_a_benchmark_share_a_recipe():
         }  # fmt: skip
         kind = re.sub('_[^_]*$', '', row.config.replace(ENTRIES[row.config].network, ''))
         length = cfg.train_cfg.get('max_epochs')
-        assert recipes.setdefault((kind, length), recipe) == recipe, row.name
+        assert recipes.setdefault((kind, length, own), recipe) == recipe, row.name
         assert cfg.model.backbone.get('drop_path_rate', 0.0) == 0.0
-    assert {length for kind, length in recipes if kind.startswith('class')} == {5, 20, 80}
+    assert {length for kind, length, _ in recipes if kind.startswith('class')} == {5, 20, 80}
 
 
 @pytest.mark.parametrize('row', BENCHMARKS['ablations'].rows, ids=lambda r: f'{r.name}')
@@ -221,7 +218,7 @@ def test_a_full_figure_tells_networks_apart(tmp_path):
         for row in benchmark.rows
     ]
     colours, marks = figure._keys(benchmark, points)
-    assert len(set(colours.values())) == len(colours) == len(NETWORKS) + len(FITTED)
+    assert len(set(colours.values())) == len(colours) == len(benchmark.rows) / 3
     assert len(set(marks.values())) == 3
     drawn = figure.draw(benchmark, points)
     (legend,) = drawn.legends

@@ -22,7 +22,7 @@ from .benchmarks import Benchmark, Row, options_of
 from .measured import Measured
 
 MARKERS = 'osD^vP*X'
-INK = (*COLOURS, '#222222', '#7f3c8d', '#80ba5a')  # one for each network
+INK = (*COLOURS, '#222222', '#7f3c8d', '#80ba5a', '#a5612b', '#16697a')  # one for each network
 
 
 @dataclass(frozen=True)
