@@ -22,7 +22,8 @@ from mmvisattn.survival.resuming import EXACT, choose_checkpoint, has_saved_sinc
 from mmvisattn.survival.stopping import SIGNALS
 from mmvisattn.weights import read_checkpoint
 
-# Every task, loops that count epochs and iterations, MMEngine's averages and mmpretrain's.
+# Every task, loops that count epochs and iterations, MMEngine's averages and mmpretrain's, an
+# optimizer of timm's.
 RECIPES = {
     'upernet_van_b0_ade20k': ('--amp', 'bf16'),
     'retinanet_cyclemlp_b1_coco': ('--ema', '0.1'),
@@ -31,6 +32,7 @@ RECIPES = {
     'simple_baseline_256x192_van_b0_coco': ('--ema', '0.1', '--accumulate', '2'),
     'classifier_coatnet_0_imagenet': (),
 }
+SETTINGS = {'classifier_coatnet_0_imagenet': {'optim_wrapper.optimizer.type': 'timm.optim.Muon'}}
 QUICK = ('upernet_van_b0_ade20k', 'simple_baseline_256x192_van_b0_coco')
 ITERATIONS = 8
 
@@ -143,17 +145,18 @@ def test_an_interrupted_run_ends_as_the_whole_one(recipe, data, tmp_path):
     config = small_config(ROOT / f'configs/{recipe}.py', layout, data[layout], tmp_path)
     is_by_epoch = 'max_epochs' in interruptible(config).train_cfg
     length = 'max_epochs=2' if is_by_epoch else f'max_iters={ITERATIONS}'
+    settings = {'length': length, **SETTINGS.get(recipe, {})}
     options = ('--seed', '5', *switches)
-    assert started(config, tmp_path / 'whole', *options, length=length) == 0
+    assert started(config, tmp_path / 'whole', *options, **settings) == 0
 
     work = tmp_path / 'parts'
-    assert started(config, work, *options, length=length, at=3) == STOPPED
+    assert started(config, work, *options, **settings, at=3) == STOPPED
     saved, _ = latest_checkpoint(work)
     assert saved.name == ('epoch_0_iter_3.pth' if is_by_epoch else 'iter_3.pth')
     options = ('--resume', 'auto', *switches)  # the seed comes from the checkpoint
     if recipe in QUICK:
-        assert started(config, work, *options, length=length, at=5) == STOPPED
-    assert started(config, work, *options, length=length) == 0
+        assert started(config, work, *options, **settings, at=5) == STOPPED
+    assert started(config, work, *options, **settings) == 0
     assert_same_end(work, tmp_path / 'whole')
     assert {p.name for p in work.glob('*.pth')} == {
         p.name for p in (tmp_path / 'whole').glob('*.pth')
