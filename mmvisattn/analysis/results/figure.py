@@ -22,7 +22,8 @@ from .benchmarks import Benchmark, Row, options_of
 from .measured import Measured
 
 MARKERS = 'osD^vP*X'
-INK = (*COLOURS, '#222222', '#7f3c8d', '#80ba5a', '#a5612b', '#16697a')  # one for each network
+# One for each network.
+INK = (*COLOURS, '#222222', '#7f3c8d', '#80ba5a', '#a5612b', '#16697a', '#e68a8a')
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def draw(benchmark: Benchmark, points: Sequence[Point]) -> Figure:
             axis.annotate(f'published, {group}', (1, score), xycoords=('axes fraction', 'data'),
                           ha='right', va='bottom', fontsize=7, color='#555555')  # fmt: skip
         axis.set_xscale('log')
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.xaxis.set_major_formatter('{x:g}')
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
