@@ -284,7 +284,8 @@ BENCHMARKS = {
         'which leaves 8 x 8 positions at the end, in steps of 32 pictures at 2e-3; "Muon" takes '
         "steps of 32 pictures at 4e-3 with timm's optimizer of that name, after a warm-up of one "
         'epoch in place of two; "larger crops" are of 0.6 to 1 of a picture, in place of 0.35 to '
-        '1. All this was chosen with the stem of stride 4, on training pictures (the last tables). '
+        '1. All this was chosen with the stem of stride 4, on training pictures (the last tables, '
+        'where those trials stand whose records were kept). '
         'Crops are cut from squares of 128 x 128, those of the leaderboard from larger pictures.',
         _imagenette(),
         {
