@@ -83,20 +83,24 @@ def draw(benchmark: Benchmark, points: Sequence[Point]) -> Figure:
     """Scores against hours and against parameters, with what others have published as lines."""
     figure = Figure(figsize=(9, 4.2), layout='constrained')
     left, right = figure.subplots(1, 2, sharey=True)
-    _scatter(left, benchmark, points, [point.hours for point in points])
-    _scatter(right, benchmark, points, [point.millions for point in points])
+    places = {
+        left: [point.hours for point in points],
+        right: [point.millions for point in points],
+    }
     left.set_xlabel('hours of training, on the devices of the table')
     right.set_xlabel('parameters in millions')
     left.set_ylabel(f'{points[0].metric}, percent')
     groups = {point.group for point in points}
     published = {g: score for g, (_, score) in benchmark.published.items() if g in groups}
-    for axis in (left, right):
+    for axis, numbers in places.items():
+        _scatter(axis, benchmark, points, numbers)
         for group, score in published.items():
             axis.axhline(score, color='#8c8c8c', linewidth=1, linestyle='--')
             axis.annotate(f'published, {group}', (1, score), xycoords=('axes fraction', 'data'),
                           ha='right', va='bottom', fontsize=7, color='#555555')  # fmt: skip
         axis.set_xscale('log')
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        narrow = max(numbers) < 10 * min(numbers)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if narrow else (1, 2, 5)))
         axis.xaxis.set_major_formatter('{x:g}')
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
