@@ -240,7 +240,7 @@ def test_a_full_figure_tells_networks_apart(tmp_path):
         for row in benchmark.rows
     ]
     colours, marks = figure._keys(benchmark, points)
-    assert len(set(colours.values())) == len(colours) == len(NETWORKS) + 5  # with own recipes
+    assert len(set(colours.values())) == len(colours) == len(NETWORKS) + 6  # with own recipes
     assert len(set(marks.values())) == 3
     drawn = figure.draw(benchmark, points)
     (legend,) = drawn.legends

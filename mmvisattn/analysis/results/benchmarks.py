@@ -91,13 +91,14 @@ def _imagenette() -> tuple[Row, ...]:
     networks = [(n, n, label, (), LENGTHS) for n, label in NETWORKS.items()]
     stem = 'model.backbone.arch.stem_stride=2'
     adamw, muon = _steps('2e-3', 32), _muon('4e-3', 32)
-    crops, label = (stem, *muon, LARGER_CROPS), 'VAN-B0, fitted, Muon, larger crops'
+    crops, larger = (stem, *muon, LARGER_CROPS), 'fitted, Muon, larger crops'
     own = (
         ('van_b0_fitted', 'van_b0', 'VAN-B0, fitted', (stem, *adamw), LENGTHS),
         ('van_b0_muon', 'van_b0', 'VAN-B0, fitted, Muon', (stem, *muon), LENGTHS),
         ('van_b2_muon', 'van_b2', 'VAN-B2, fitted, Muon', (stem, *muon), LENGTHS),
         ('r50_muon', 'r50', 'ResNet-50, Muon', muon, LENGTHS),
-        ('van_b0_muon_crops', 'van_b0', label, crops, LENGTHS[:1]),
+        ('van_b0_muon_crops', 'van_b0', f'VAN-B0, {larger}', crops, LENGTHS[:1]),
+        ('van_b1_muon_crops', 'van_b1', f'VAN-B1, {larger}', crops, LENGTHS[:1]),
     )
     return tuple(
         Row(
