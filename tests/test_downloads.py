@@ -45,7 +45,7 @@ def imagenette(tmp_path):
     return tmp_path / 'imagenette2.tgz'
 
 
-def test_imagenette_is_cut_square(imagenette, tmp_path):
+def test_imagenette_is_squeezed(imagenette, tmp_path):
     done = run_tool('convert_data.py', 'imagenette', imagenette, tmp_path / 'out')
     assert done.returncode == 0, done.tail
     assert '2 in train, 2 in val. note: the whole of imagenette has 9,469, 3,925' in done.output
@@ -57,8 +57,9 @@ def test_imagenette_is_cut_square(imagenette, tmp_path):
     ]
     found = np.asarray(Image.open(tmp_path / 'out' / paths[0]))
     assert found.shape == (128, 128, 3)
-    inside = found[:, 8:-8].astype(int)  # JPEG and the filter carry colours over an edge
-    assert np.abs(inside - (0, 128, 0)).max() < 8
+    # 50 of 300 columns become 21; JPEG and the filter carry colours over an edge
+    assert np.abs(found[:, 32:-32].astype(int) - (0, 128, 0)).max() < 8
+    assert np.abs(found[:, [*range(12), *range(-12, 0)]].astype(int) - (255, 0, 0)).max() < 8
     again = run_tool('convert_data.py', 'imagenette', imagenette, tmp_path / 'out')
     assert again.returncode == 2
     assert 'already there' in again.output
@@ -136,6 +137,31 @@ def test_pennfudan_becomes_the_split_that_the_records_are_of(tmp_path):
             image['file_name'] for image in content['images']
         }
         assert found['annotations'] == content['annotations']
+
+
+def test_what_macos_adds_to_an_archive_is_left_out(imagenette, tmp_path):
+    for path in sorted((tmp_path / 'imagenette2').rglob('*.JPEG')):
+        other = tmp_path / '__MACOSX' / path.relative_to(tmp_path).with_name(f'._{path.name}')
+        other.parent.mkdir(parents=True)
+        other.write_bytes(b'no picture')
+        path.with_name(f'._{path.name}').write_bytes(b'no picture')
+    with zipfile.ZipFile(tmp_path / 'all.zip', 'w') as archive:
+        for path in sorted(tmp_path.rglob('*.JPEG')):
+            archive.write(path, path.relative_to(tmp_path))
+    assert '2 in train, 2 in val' in convert('imagenette', tmp_path / 'all.zip', tmp_path / 'out')
+
+
+def test_two_editions_in_one_folder_are_named(imagenette, tmp_path):
+    shutil.copytree(tmp_path / 'imagenette2', tmp_path / 'imagenette2-320')
+    with pytest.raises(UserError, match='imagenette2/val, .*imagenette2-320/val'):
+        convert('imagenette', tmp_path, tmp_path / 'out')
+
+
+def test_masks_of_another_size_are_refused(tmp_path):
+    picture(tmp_path / 'PNGImages' / 'a.png', (60, 40))
+    label_map(tmp_path / 'PedMasks' / 'a_mask.png', np.ones((60, 40), np.uint8))
+    with pytest.raises(UserError, match='no masks of .*a.png'):
+        convert('pennfudan', tmp_path, tmp_path / 'out')
 
 
 def test_archives_stay_within_their_folder(tmp_path):

@@ -33,7 +33,7 @@ class Download:
     """A data set that is given away.
 
     Attributes:
-        begins: A path in it, by which its folder is found in what was unpacked.
+        begins: A folder in it, by which its own is found in what was unpacked.
         convert: Called with that folder and the one to fill.
         pictures: How many there are in each split, and where.
     """
@@ -108,28 +108,28 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _place_of(begins: str, unpacked: Path, name: str) -> Path:
-    depth = len(Path(begins).parts)
-    places = [unpacked / begins, *sorted(unpacked.rglob(begins))]
-    found = next((place for place in places if place.is_dir()), None)
-    if found is None:
-        raise UserError(
-            f'{unpacked} does not hold {name} as it is distributed', expected=f'a folder {begins}'
-        )
-    return found.parents[depth - 1]
+    if (unpacked / begins).is_dir():
+        return unpacked
+    found = [place.parent for place in unpacked.rglob(begins) if place.is_dir()]
+    found = [place for place in found if '__MACOSX' not in place.parts]  # attributes of files
+    if len(found) == 1:
+        return found[0]
+    raise UserError(
+        f'{unpacked} does not hold {name} as it is distributed',
+        expected=f'one folder {begins}',
+        got=', '.join(str(place / begins) for place in sorted(found)) or 'none',
+    )
 
 
 def _convert_imagenette(source: Path, root: Path) -> None:
-    """The square in the middle of each picture, at 128 x 128: class folders in train and val."""
+    """Each picture whole, squeezed to 128 x 128: class folders in train and val."""
     for split in ('train', 'val'):
         for path in sorted(_files(source / split, '*/*.JPEG', '*/*.jpg')):
             target = root / split / path.parent.name / f'{path.stem}.jpg'
             target.parent.mkdir(parents=True, exist_ok=True)
             picture = _opened(path).convert('RGB')
-            side = min(picture.size)
-            left, top = ((length - side) // 2 for length in picture.size)
-            square = (left, top, left + side, top + side)
-            small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=square)
-            small.save(target, quality=80)
+            squeezed = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            squeezed.save(target, quality=80)
 
 
 def _hold_out_tenth(source: Path, root: Path) -> None:
@@ -168,11 +168,18 @@ def _convert_pennfudan(source: Path, root: Path) -> None:
     splits = {'train': _CocoSplit(root, 'train'), 'val': _CocoSplit(root, 'val')}
     held_out, number = set(held_out.tolist()), 0
     for place, path in enumerate(pictures):
-        masks = np.asarray(_opened(source / 'PedMasks' / f'{path.stem}_mask.png'))
+        picture, place_of_masks = _opened(path), source / 'PedMasks' / f'{path.stem}_mask.png'
+        masks = np.asarray(_opened(place_of_masks))
+        if masks.shape != picture.size[::-1]:
+            raise UserError(
+                f'{place_of_masks} holds no masks of {path}',
+                expected=f'{picture.size[::-1]} numbers',
+                got=f'{masks.shape}',
+            )
         persons = [masks == value for value in np.unique(masks) if value]
         split = splits['val' if place in held_out else 'train']
         numbered = enumerate(persons, number + 1)
-        split.add(place + 1, _opened(path).convert('RGB'), path.stem, numbered)
+        split.add(place + 1, picture.convert('RGB'), path.stem, numbered)
         number += len(persons)
     for split in splits.values():
         split.write()
@@ -232,6 +239,7 @@ def _files(folder: Path, *patterns: str) -> Iterator[Path]:
         UserError: It has none.
     """
     found = [path for pattern in patterns for path in folder.glob(pattern)]
+    found = [path for path in found if not path.name.startswith('._')]  # of macOS
     if not found:
         raise UserError(f'no pictures in {folder}', expected=' or '.join(patterns))
     yield from found
