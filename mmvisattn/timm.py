@@ -172,6 +172,10 @@ class SASAClassifier(Classifier, SASAResNet):
     first_conv = 'conv1'
     classifier = 'fc'
 
+    def __init__(self, arch: str, **kwargs: object) -> None:
+        super().__init__(arch, **kwargs)
+        self.zero_init_last()
+
 
 CLASSIFIERS = {
     VAN: VANClassifier,

@@ -25,6 +25,7 @@ from mmvisattn.backbones import NAMES, VAN, CoAtNet, CycleMLP, SASAResNet
 from mmvisattn.backbones.coatnet import KEPT_SIZES, TIMM
 from mmvisattn.backbones.van import LargeKernelAttention
 from mmvisattn.errors import UserError
+from mmvisattn.timm import SASAClassifier
 
 # Small networks of every kind, by the name of what is special about them.
 VAN_SMALL = dict(embed_dims=[8, 16, 24, 32], depths=[1, 2, 1, 1])
@@ -830,6 +831,32 @@ def test_sasa_parameters_are_the_papers(arch):
         found = parameters(SASAResNet(settings)) + parameters(nn.Linear(2048, 1000))
     # printed to one digit, some of them cut off rather than rounded
     assert found / 1e6 == pytest.approx(SASA_PARAMETERS[arch], rel=0.01)
+
+
+def first_gradient(classifier):
+    """The norm of the first gradient of a classifier of ten classes."""
+    torch.manual_seed(0)
+    logits = classifier(torch.randn(8, 3, 64, 64))
+    nn.functional.cross_entropy(logits, torch.arange(8)).backward()
+    return torch.cat([p.grad.flatten() for p in classifier.parameters()]).norm().item()
+
+
+def last_norms(network):
+    return torch.cat([v for k, v in network.state_dict().items() if k.endswith('bn3.weight')])
+
+
+def test_sasas_first_gradient_is_that_of_a_resnet():
+    """Blocks that begin at full strength have one more than a thousand times that."""
+    torch.manual_seed(0)
+    resnet = torchvision.models.resnet50(num_classes=10, zero_init_residual=True)
+    classifier = SASAClassifier('r26', num_classes=10)
+    assert first_gradient(classifier) < 5 * first_gradient(resnet)
+    network = SASAResNet('r26')
+    assert last_norms(network).all()
+    network.init_weights()
+    assert torch.equal(last_norms(network), last_norms(classifier))
+    randomise(network).init_weights()  # a second time, which changes nothing
+    assert last_norms(network).all()
 
 
 def test_sasa_layer_is_the_definition():

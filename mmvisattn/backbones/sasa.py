@@ -419,6 +419,22 @@ class SASAResNet(BaseBackbone):
         self.apply(init_convolution)
         self.train()
 
+    def init_weights(self) -> None:
+        """What MMEngine calls before a training.
+
+        Blocks start as shortcuts, of which the paper says nothing: its logits are not scaled, and
+        from blocks at full strength the first gradient is a thousand times that of ResNet-50.
+        """
+        if not self.is_init:
+            self.zero_init_last()
+        super().init_weights()
+
+    def zero_init_last(self) -> None:
+        """Let each block start as its shortcut alone, as timm's and mmpretrain's ResNets do."""
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                nn.init.zeros_(module.bn3.weight)
+
     def stage_parts(
         self, stage: int
     ) -> tuple[Sequence[nn.Module], Sequence[nn.Module], nn.Module | None]:
