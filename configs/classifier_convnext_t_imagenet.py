@@ -7,6 +7,6 @@ A baseline under the recipe of VAN. mmpretrain's own drop path and layer scale f
 _base_ = ['./_base_/classifier_imagenet.py', './_base_/backbones/convnext_t.py']
 
 model = dict(
-    backbone=dict(type='mmpretrain.ConvNeXt', arch='tiny', drop_path_rate=0.1),
+    backbone=dict(_base_.untrained, drop_path_rate=0.1),
     neck=None,  # the backbone averages the map before its last norm
     head=dict(in_channels=_base_.channels[3]))

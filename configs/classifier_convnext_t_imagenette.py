@@ -7,5 +7,6 @@ A baseline under the same recipe.
 _base_ = ['./_base_/classifier_imagenette.py', './_base_/backbones/convnext_t.py']
 
 model = dict(
-    backbone=dict(_base_.backbone, drop_path_rate=0.0, init_cfg=None),
+    backbone=_base_.untrained,
+    neck=None,  # the backbone averages the map before its last norm
     head=dict(in_channels=_base_.channels[3]))

@@ -7,5 +7,5 @@ A baseline under the recipe of VAN.
 _base_ = ['./_base_/classifier_imagenet.py', './_base_/backbones/r50.py']
 
 model = dict(
-    backbone=dict(type='mmpretrain.ResNet', depth=50),  # which initialises itself
+    backbone=_base_.untrained,
     head=dict(in_channels=_base_.channels[3]))

@@ -7,5 +7,5 @@ A baseline under the same recipe.
 _base_ = ['./_base_/classifier_imagenette.py', './_base_/backbones/r50.py']
 
 model = dict(
-    backbone=dict(type='mmpretrain.ResNet', depth=50),
+    backbone=_base_.untrained,
     head=dict(in_channels=_base_.channels[3]))

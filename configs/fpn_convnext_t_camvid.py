@@ -7,5 +7,5 @@ A baseline under the same recipe.
 _base_ = ['./_base_/fpn_camvid.py', './_base_/backbones/convnext_t.py']
 
 model = dict(
-    backbone=dict(_base_.backbone, drop_path_rate=0.0, init_cfg=None),
+    backbone=dict(_base_.untrained, gap_before_final_norm=False),
     neck=dict(in_channels=_base_.channels))

@@ -7,5 +7,5 @@ A baseline under the same recipe.
 _base_ = ['./_base_/fpn_camvid.py', './_base_/backbones/r50.py']
 
 model = dict(
-    backbone=dict(_base_.backbone, init_cfg=None),
+    backbone=_base_.untrained,
     neck=dict(in_channels=_base_.channels))

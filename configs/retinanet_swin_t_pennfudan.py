@@ -1,12 +1,11 @@
 """RetinaNet with Swin-T on PennFudanPed: 120 epochs of 4 pictures.
 
-A baseline under the same recipe.
+A baseline under the same recipe, with the windows of its start on Imagenette.
 
     python tools/train.py configs/retinanet_swin_t_pennfudan.py
 """
 _base_ = ['./_base_/retinanet_pennfudan.py', './_base_/backbones/swin_t.py']
 
 model = dict(
-    backbone=dict(
-        type='mmpretrain.SwinTransformer', arch='tiny', drop_path_rate=0.0, pad_small_map=True),
+    backbone=dict(_base_.untrained, drop_path_rate=0.0, window_size=4, pad_small_map=True),
     neck=dict(in_channels=_base_.channels[1:]))

@@ -89,6 +89,8 @@ def cut(cfg):
         backbone.update(arch=dict(base=backbone.arch, depths=[1, 1, 1, 1]), drop_path_rate=0.0)
     elif backbone.type == 'mmdet.SwinTransformer':
         backbone.depths = [1, 1, 1, 1]
+    elif backbone.type == 'mmpretrain.SwinTransformer':
+        backbone.window_size = 2  # of the last map
     elif backbone.type == 'mmpretrain.ConvNeXt':
         backbone.arch = dict(depths=[1, 1, 1, 1], channels=[96, 192, 384, 768])
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from mmvisattn.engine.config import dataset_configs, load_config
 from mmvisattn.errors import UserError
+from mmvisattn.weights import loads_weights
 from mmvisattn.weights.zoo import PUBLISHED
 
 CONFIGS = sorted(ROOT.glob('configs/*.py'))
@@ -56,11 +57,12 @@ def test_a_leaf_is_short_and_says_how_it_is_run(path):
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
 def test_a_leaf_repeats_nothing_of_its_network(path):
-    """What it says of the backbone beside `_base_.backbone` is another value."""
+    """What it says of the backbone beside `_base_.backbone` or `untrained` is another value."""
     base, network = bases_of(path)
-    part = read(f'backbones/{network}').backbone
+    parts = {f'_base_.{name}': part for name, part in read(f'backbones/{network}').items()}
     for call in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)):
-        if [ast.unparse(arg) for arg in call.args] == ['_base_.backbone']:
+        part = parts.get(ast.unparse(call.args[0])) if call.args else None
+        if part is not None:
             changes = {k.arg: k.value for k in call.keywords if isinstance(k.value, ast.Constant)}
             repeated = [k for k, v in changes.items() if k in part and part[k] == v.value]
             assert repeated == []
@@ -190,6 +192,7 @@ def test_a_network_part_names_its_channels_and_published_weights(path):
         network = models.build({**part.backbone, 'init_cfg': None})
     if not part.backbone.type.startswith('mmvisattn.'):
         assert 'Pretrained' in part.backbone.init_cfg.type
+        assert not loads_weights(part.untrained.get('init_cfg'))
         return
     assert part.channels == network.out_channels
     known = {(published.network, published.arch) for published in PUBLISHED.values()}

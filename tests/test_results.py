@@ -3,16 +3,19 @@
 import json
 import re
 import runpy
+import shutil
 import signal
 import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import mmpretrain
 import pytest
 import torch
 from conftest import ROOT, run_tool
+from filelock import FileLock
 from mmengine.registry import MODELS, init_default_scope
 from small_configs import small_data
 
@@ -26,7 +29,9 @@ from mmvisattn.analysis.results.benchmarks import (
 )
 from mmvisattn.engine import run as run_module
 from mmvisattn.engine.config import load_config
+from mmvisattn.engine.record import NAME
 from mmvisattn.errors import UserError
+from mmvisattn.processes.launch import STOPPED
 
 WRITE = 'run python tools/analysis_tools/write_pages.py'
 ENTRIES = {entry.name: entry for entry in catalogue.entries()}
@@ -114,14 +119,14 @@ def written(row, **changes):
     options = {**options_of(row), 'data_root': f'/elsewhere/{row.data_set}', **changes}
     cfg = load_config(ENTRIES[row.config].path, options)
     cfg.optim_wrapper.update(type='mmvisattn.Bf16OptimWrapper')
-    cfg.model.backbone.init_cfg = None
+    run_module._use_pretrained(cfg.model, 'none')
     path = f'configs/{row.config}.py'
     return {'path': path, 'sha256': 'a', 'text': cfg.pretty_text}
 
 
-def store(folder, row, seed, score, start='none', world_size=1, **changes):
-    """What `keep` leaves of a training."""
-    content = {
+def record_of(row, seed, score, start='none', world_size=1, **changes):
+    """That of a training that finished, as `keep` leaves it."""
+    return {
         'schema': 1, 'weights': [], 'code': {}, 'packages': {}, 'environment': {},
         'machine': {'cpu': 'AMD EPYC', 'threads': 1, 'gpus': []},
         'run': {'task': 'train', 'seed': seed, 'start': '2026-01-01T00:00:00+00:00',
@@ -132,6 +137,11 @@ def store(folder, row, seed, score, start='none', world_size=1, **changes):
                     'all_seconds': 1800.0, 'all_timed': seed > 0, 'highest_memory': 2**31},
         **changes,
     }  # fmt: skip
+
+
+def store(folder, row, seed, score, **changes):
+    """Write the record of a training where `keep` does."""
+    content = record_of(row, seed, score, **changes)
     path = folder / row.name / f'seed_{seed}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
@@ -150,6 +160,15 @@ def test_the_page_and_the_figures_are_current():
             assert figure.digest_of(benchmark, points) in text, WRITE
 
 
+def test_the_records_of_a_data_set_read_the_same_pictures():
+    seen = {}
+    for path in measured.RECORDS.glob('*/*/seed_*.json'):
+        for name, data in json.loads(path.read_text())['data'].items():
+            place = Path(data['path'])
+            assert seen.setdefault((name, place), data['sha256']) == data['sha256'], path
+    assert seen
+
+
 def test_a_row_shows_its_records(tmp_path):
     for seed, score in enumerate((70.0, 71.0, 75.0)):
         store(tmp_path, FIVE, seed, score)
@@ -157,10 +176,10 @@ def test_a_row_shows_its_records(tmp_path):
     line = next(li for li in text.splitlines() if f'`{FIVE.name}`' in li)
     assert [cell.strip() for cell in line.strip('|').split('|')] == [
         'VAN-B0', f'[72.00 ± 2.65](results/{FIVE.name}/seed_0.json)', '0, 1, 2', 'over 0.50', '2.0',
-        'AMD EPYC, 1 core, bf16', f'`{FIVE.name}`',
+        'AMD EPYC, 1 thread, bf16', f'`{FIVE.name}`',
     ]  # fmt: skip
-    assert 'The best of ours, VAN-B0, is 13.77 below it.' in text
-    assert '| ResNet-50 |  | not run |' in text
+    assert 'The best of ours, VAN-B0 (mean of 3 seeds), is 13.77 below it.' in text
+    assert '| ResNet-50 |  | no record |' in text
     assert '(results/imagenette.svg)' in text
     assert '(results/camvid.svg)' not in text
 
@@ -209,7 +228,7 @@ def test_a_row_says_what_it_starts_from(tmp_path):
     metrics = {'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_50': 0.7}
     outcome = {'status': 'finished', 'metrics': metrics, 'step': 120, 'all_seconds': 1.0,
                'all_timed': True, 'highest_memory': 1}  # fmt: skip
-    store(tmp_path, row, 0, 0, f'work_dirs/{row.start}/seed_0', outcome=outcome)
+    store(tmp_path, row, 0, 0, start=f'work_dirs/{row.start}/seed_0', outcome=outcome)
     assert '[50.00]' in page.markdown(tmp_path)
     store(tmp_path, row, 0, 0, outcome=outcome)
     with pytest.raises(UserError, match='--pretrained none'):
@@ -256,6 +275,31 @@ def test_a_variant_has_parameters_of_its_own(tmp_path):
     (point,) = figure.points(found, {full.config: 3_850_000})
     # Table 3: 124.7 M with 1000 classes of 256 features, here with 10
     assert point.millions == pytest.approx(124.7 - 0.257 + 0.003, abs=0.1)
+
+
+# Standard deviations that a library's network starts with: Kaiming by fan-out; truncated normals.
+DRAWN = {
+    'r50': ('layer4.0.conv2.weight', (2 / (9 * 512)) ** 0.5),
+    'convnext_t': ('stages.3.0.pointwise_conv1.weight', 0.02),
+    'swin_t': ('stages.3.blocks.0.ffn.layers.0.0.weight', 0.02),
+}
+
+
+@pytest.mark.parametrize('network', DRAWN)
+def test_random_weights_are_what_a_network_draws(network):
+    """Not what PyTorch's layers draw, which the networks of the libraries would start with."""
+    for name in ('classifier_{}_imagenette', 'fpn_{}_camvid', 'mask_rcnn_{}_coco'):
+        cfg = load_config(ENTRIES[name.format(network)].path)
+        run_module._use_pretrained(cfg.model, 'none')
+        torch.manual_seed(0)
+        backbone = MODELS.build(cfg.model.backbone)
+        backbone.init_weights()
+        state = backbone.state_dict()
+        key, std = DRAWN[network]
+        bias = state.get(key.replace('weight', 'bias'))
+        assert bias is None or not bias.any(), name
+        # millions of numbers; a library may cut their tails
+        assert state[key].std().item() == pytest.approx(std, rel=0.02), name
 
 
 @pytest.mark.parametrize('network', NETWORKS)
@@ -359,6 +403,95 @@ def test_a_signal_reaches_the_test_of_a_row(tmp_path, monkeypatch):
     assert training.stopped
 
 
+class Stub:
+    """A training that another command may hold up."""
+
+    gpus, stopped, ran = None, False, False
+
+    def run(self, config, options):
+        self.ran = True
+        return 0
+
+
+def test_a_training_that_another_command_runs_is_waited_for(tmp_path, capfd):
+    said, found = '', []
+    for stops in (False, True):
+        training, lock = Stub(), FileLock(tmp_path / '.seed_0.lock')
+        with lock:
+            waiting = threading.Thread(target=lambda training=training: found.append(
+                launching.train_all(training, 'config.py', [], [0], tmp_path)))  # fmt: skip
+            waiting.start()
+            while 'another command trains it' not in said:
+                time.sleep(0.05)
+                said += capfd.readouterr().out
+            assert not training.ran
+            training.stopped = stops
+            if stops:
+                waiting.join(60)
+        waiting.join(60)
+        assert training.ran != stops
+        said = ''
+    assert found == [0, STOPPED]
+
+
+def reproduce(monkeypatch, *words):
+    """The exit status of the tool, in this process."""
+    tool = ROOT / 'tools' / 'reproduce.py'
+    monkeypatch.setattr(sys, 'argv', [str(tool), *map(str, words)])
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)  # this process keeps its own
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(tool), run_name='__main__')
+    return end.value.code
+
+
+def finish(work_dir, row, seed, **changes):
+    """Leave in a work dir what a training does."""
+    content = record_of(row, seed, 70.0, **changes)
+    content['outcome'] |= {'peak_memory': {'gpu': None, 'process': 2**31}, 'wall_seconds': 1800.0}
+    (work_dir / 'log').mkdir(parents=True)
+    (work_dir / 'log' / NAME).write_text(json.dumps(content))
+
+
+def test_a_seed_that_crashed_leaves_the_others(tmp_path, monkeypatch):
+    kept = tmp_path / 'kept'
+    monkeypatch.setattr(measured.keep, '__defaults__', (kept,))
+
+    def run(self, config, options):
+        seed, work_dir = (options[options.index(f'--{key}') + 1] for key in ('seed', 'work-dir'))
+        if seed == '0':
+            return 1
+        finish(Path(work_dir), FIVE, int(seed))
+        return 0
+
+    monkeypatch.setattr(launching.Training, 'run', run)
+    assert reproduce(monkeypatch, FIVE.name, '--seeds', 0, 1, '--work-dir', tmp_path) == 1
+    assert [path.name for path in kept.rglob('*.json')] == ['seed_1.json']
+
+
+def test_a_trial_is_neither_kept_nor_started_from(tmp_path, monkeypatch, capfd):
+    """A training of other options in the folder of a row, or of what rows start from."""
+    good = tmp_path / 'kept'
+    store(good, FIVE, 0, 70.0)
+    before = (good / FIVE.name / 'seed_0.json').read_text()
+    monkeypatch.setattr(measured.keep, '__defaults__', (good,))
+    (start,) = rows_named(['imagenette/van_b0_80'])
+    for row, asked in ((FIVE, FIVE.name), (start, 'pennfudan/retinanet_van_b0_imagenette')):
+        finish(tmp_path / row.name / 'seed_0', row, 0, config=written(row, max_epochs=1))
+        words = (asked, '--seeds', 0, '--work-dir', tmp_path)
+        assert reproduce(monkeypatch, *words) == 2
+        assert 'the record of another training than' in capfd.readouterr().err
+    assert (good / FIVE.name / 'seed_0.json').read_text() == before
+
+
+def test_pictures_of_a_test_are_looked_for_before_a_training(tmp_path, monkeypatch, capfd):
+    data = small_data(tmp_path / 'data', num_train=2)
+    shutil.rmtree(data['camvid'] / 'images' / 'test')
+    monkeypatch.setattr(launching.Training, 'run', lambda *_: pytest.fail('it trains'))
+    words = ('camvid/van_b0_scratch', '--data', tmp_path / 'data', '--work-dir', tmp_path / 'work')
+    assert reproduce(monkeypatch, *words) == 2
+    assert 'images/test' in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_row_is_trained_tested_and_kept(tmp_path, monkeypatch, capfd):
     """And what it starts from, before; the second time nothing is left to do."""
@@ -368,17 +501,13 @@ def test_a_row_is_trained_tested_and_kept(tmp_path, monkeypatch, capfd):
     shortened(monkeypatch, 'camvid', van_b0_imagenette=('max_iters=2',))
     kept = tmp_path / 'kept'
     monkeypatch.setattr(measured.keep, '__defaults__', (kept,))
-    words = ['camvid/van_b0_imagenette', '--seeds', '1', '--data', str(tmp_path / 'data'),
-             '--work-dir', str(tmp_path / 'work')]  # fmt: skip
+    words = ['camvid/van_b0_imagenette', '--seeds', 1, '--data', tmp_path / 'data',
+             '--work-dir', tmp_path / 'work']  # fmt: skip
     words += ['--cfg-options', 'train_dataloader.num_workers=1']
-    tool = ROOT / 'tools' / 'reproduce.py'
-    monkeypatch.setattr(sys, 'argv', [str(tool), *words])
-    monkeypatch.setattr(signal, 'signal', lambda *_: None)  # this process keeps its own
     for again in (False, True):
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(tool), run_name='__main__')
+        status = reproduce(monkeypatch, *words)
         said = capfd.readouterr()
-        assert end.value.code == 0, said.out + said.err
+        assert status == 0, said.out + said.err
         assert ('finished before' in said.out) == again
         assert {p.relative_to(kept).as_posix() for p in kept.rglob('*.json')} == {
             'imagenette/van_b0_80/seed_0.json',

@@ -26,7 +26,10 @@ try:
     from mmvisattn.analysis.records import last_finished
     from mmvisattn.analysis.results.benchmarks import Row, options_of, rows_named
     from mmvisattn.analysis.results.measured import TEST, benchmark_of, keep
+    from mmvisattn.analysis.results.recipe import require_recipe
     from mmvisattn.engine.config import load_config
+    from mmvisattn.engine.datasets_check import check_datasets
+    from mmvisattn.engine.run import TEST_DATA
     from mmvisattn.errors import UserError, reported
     from mmvisattn.processes.launch import STOPPED
 except ModuleNotFoundError as error:
@@ -40,11 +43,15 @@ def main() -> int:
     """Go through the rows; the exit status is 0 if all have a record."""
     args, options = parse()
     rows, training = rows_named(args.rows), Training(args.gpus)
+    for row in rows:
+        if benchmark_of(row).tested:  # else its pictures are missed when all is trained
+            place = {'data_root': str(args.data / row.data_set)}
+            cfg = load_config(f'configs/{row.config}.py', {**options_of(row), **place})
+            check_datasets(cfg, TEST_DATA)
     for start in rows_named(list(dict.fromkeys(row.start for row in rows if row.start))):
-        if last_finished(args.work_dir / start.name / f'seed_{FIRST}', 'train') is None:
-            status = go_through(training, start, [FIRST], args, options, [])
-            if status:
-                return status
+        status = have(training, start, args, options)
+        if status:
+            return status
     status = 0
     for row in rows:
         found = go_through(training, row, args.seeds, args, options, args.cfg_options)
@@ -52,6 +59,16 @@ def main() -> int:
             return found or STOPPED
         status = status or found
     return status
+
+
+def have(training: Training, start: Row, args: argparse.Namespace, options: list[str]) -> int:
+    """Train what rows start from, unless this very training has finished; 0, or what went wrong."""
+    work_dir = args.work_dir / start.name / f'seed_{FIRST}'
+    finished = last_finished(work_dir, 'train')
+    if finished is None:
+        return go_through(training, start, [FIRST], args, options, [])
+    require_recipe(start, finished, work_dir)
+    return 0
 
 
 def go_through(
@@ -69,9 +86,13 @@ def go_through(
     settings = ['--cfg-options', *settings_of(row, args), *changes]
     command = ['--pretrained', start, *options, *settings]
     status = train_all(training, f'configs/{row.config}.py', command, seeds, root)
+    if status:
+        return status
     for seed in seeds:
-        if not status:
-            status = test_and_keep(training, row, root / f'seed_{seed}', seed, settings)
+        found = test_and_keep(training, row, root / f'seed_{seed}', seed, settings)
+        if training.stopped or found == BAD_INPUT:
+            return found
+        status = status or found
     return status
 
 

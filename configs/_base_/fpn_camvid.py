@@ -55,7 +55,8 @@ val_evaluator = dict(ignore_index=void)
 test_evaluator = val_evaluator
 
 auto_scale_lr = dict(base_batch_size=8)
-optim_wrapper = dict(optimizer=dict(lr=5e-4, weight_decay=1e-2))
+optim_wrapper = dict(
+    optimizer=dict(lr=5e-4, weight_decay=1e-2), clip_grad=dict(max_norm=5.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=500),
     dict(type='PolyLR', power=0.9, eta_min=0.0, by_epoch=False, begin=500, end=iterations),

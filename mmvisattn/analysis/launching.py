@@ -7,7 +7,11 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ..engine.arguments import train_parser
 from ..errors import UserError
@@ -106,15 +110,8 @@ def train_all(
     """Train the seeds of a config that have not finished; 0, or the status to end with at once."""
     keep_settings(root, {'config': config, 'gpus': training.gpus, 'options': options})
     for seed in seeds:
-        work_dir = root / f'seed_{seed}'
-        if last_finished(work_dir, 'train'):
-            print(f'seed {seed}: finished before, in {work_dir}', flush=True)
-            continue
-        own = ['--seed', str(seed), '--work-dir', str(work_dir)]
-        own += ['--resume', 'auto'] if work_dir.is_dir() else []
-        work_dir.mkdir(exist_ok=True)
-        print(f'seed {seed}: training in {work_dir}', flush=True)
-        status = training.run(config, [*own, *options])
+        with _alone(training, root, seed):
+            status = _train(training, config, options, seed, root / f'seed_{seed}')
         if training.stopped or status == STOPPED:
             return STOPPED
         if status == BAD_INPUT:
@@ -122,6 +119,36 @@ def train_all(
         if status:
             print(f'seed {seed}: ended with status {status}', flush=True)
     return 0
+
+
+def _train(training: Training, config: str, options: list[str], seed: int, work_dir: Path) -> int:
+    if training.stopped:
+        return STOPPED
+    if last_finished(work_dir, 'train'):
+        print(f'seed {seed}: finished before, in {work_dir}', flush=True)
+        return 0
+    own = ['--seed', str(seed), '--work-dir', str(work_dir)]
+    own += ['--resume', 'auto'] if work_dir.is_dir() else []
+    work_dir.mkdir(exist_ok=True)
+    print(f'seed {seed}: training in {work_dir}', flush=True)
+    return training.run(config, [*own, *options])
+
+
+@contextmanager
+def _alone(training: Training, root: Path, seed: int) -> Iterator[None]:
+    """Wait until no other command trains this seed, or a signal comes."""
+    lock, said = FileLock(root / f'.seed_{seed}.lock'), False
+    while not (lock.is_locked or training.stopped):
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            if not said:
+                print(f'seed {seed}: another command trains it; waiting', flush=True)
+            said = True
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def keep_settings(root: Path, settings: dict) -> None:

@@ -16,7 +16,7 @@ from ..processes.launch import ending_together, init_distributed, restarted
 from ..survival.nonfinite import NonFinite
 from ..survival.resuming import choose_checkpoint, has_saved_since
 from ..survival.stopping import StopRequest, stop_requests
-from ..weights import library_init, read_checkpoint, require_pretrained_match
+from ..weights import forget_weights, library_init, read_checkpoint, require_pretrained_match
 from .compiling import prepare_compilation
 from .config import dataset_configs, load_config
 from .datasets_check import check_datasets
@@ -161,7 +161,7 @@ def _use_pretrained(model: dict, source: str) -> None:
     for place in (model, model.backbone):
         place.pop('pretrained', None)  # MMSegmentation's older way to say it
     if source == 'none':
-        model.backbone.init_cfg = None
+        forget_weights(model.backbone)
         return
     source = newest_in(source)
     ours = dict(type='mmvisattn.CheckedPretrained', checkpoint=source)

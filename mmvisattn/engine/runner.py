@@ -31,6 +31,7 @@ from ..weights import (
     Load,
     announce,
     guard_libraries,
+    loads_weights,
     locate,
     read_checkpoint,
     require_plain_match,
@@ -302,7 +303,7 @@ class Runner(mmengine_runner.Runner):
         match = require_plain_match(backbone)
         if match:
             self.logger.info(f'Weights for the backbone:\n{match}')
-        elif self._load_from is None and not getattr(backbone, 'init_cfg', None):
+        elif self._load_from is None and not loads_weights(getattr(backbone, 'init_cfg', None)):
             self._report_random_weights()
         super()._init_model_weights()
         if self._shards:

@@ -35,6 +35,7 @@ from ..errors import UserError
 from ..inference.pictures import read_picture
 from ..inference.sources import PICTURES
 from ..naming import distinct_names
+from ..weights import forget_weights, loads_weights
 from .figure import LINE, MAP, TEXT, colour_bar, new_figure, title
 from .view import strides_of
 
@@ -197,8 +198,8 @@ def load_backbone(
         return load_network(cfg, checkpoint).backbone, cfg
     part = deepcopy(cfg.model.backbone)
     if checkpoint == RANDOM:
-        part.init_cfg = None
-    elif not part.get('init_cfg'):
+        forget_weights(part)
+    elif not loads_weights(part.get('init_cfg')):
         raise UserError(f'{config} starts from random weights', do="give 'none' or a checkpoint")
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         backbone = MODELS.build(part)

@@ -9,7 +9,9 @@ from .loads import Load, announce, listening
 from .match import Match, require_match
 from .pretrained import (
     CheckedPretrained,
+    forget_weights,
     library_init,
+    loads_weights,
     require_plain_match,
     require_pretrained_match,
 )
@@ -26,9 +28,11 @@ __all__ = [
     'convert_file',
     'convert_inside',
     'export',
+    'forget_weights',
     'guard_libraries',
     'library_init',
     'listening',
+    'loads_weights',
     'locate',
     'published',
     'read_checkpoint',

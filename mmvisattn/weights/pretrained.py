@@ -149,7 +149,7 @@ def require_pretrained_match(module: nn.Module | None) -> Match | None:
     Raises:
         UserError: The file is unreadable or belongs to another network.
     """
-    for cfg, kind in _initialisers(module):
+    for cfg, kind in _initialisers(getattr(module, 'init_cfg', None)):
         if kind is CheckedPretrained:
             options = {key: value for key, value in cfg.items() if key != 'type'}
             return CheckedPretrained(**options).check(module)
@@ -165,7 +165,7 @@ def require_plain_match(module: nn.Module | None) -> Match | None:
     Raises:
         UserError: The file is unreadable or belongs to another network.
     """
-    for cfg, kind in _initialisers(module):
+    for cfg, kind in _initialisers(getattr(module, 'init_cfg', None)):
         ours = type(module).__module__.startswith('mmvisattn.')
         whole = cfg.get('prefix') and Path(str(cfg['checkpoint'])).is_file()
         if kind is PretrainedInit and (ours or whole):
@@ -214,9 +214,24 @@ def library_init(source: str) -> dict:
     return {**init_cfg, 'prefix': prefix} if prefix else init_cfg
 
 
-def _initialisers(module: nn.Module | None) -> list[tuple[dict, type | None]]:
-    """The entries of a module's `init_cfg` with their classes, None for unknown ones."""
-    cfgs = getattr(module, 'init_cfg', None) or []
+def loads_weights(init_cfg: dict | list | None) -> bool:
+    """Whether an `init_cfg` names a file, not how to draw numbers."""
+    return any(kind in (CheckedPretrained, PretrainedInit) for _, kind in _initialisers(init_cfg))
+
+
+def forget_weights(part: dict) -> None:
+    """Let a part of a config start from random weights, as its class draws them.
+
+    The key goes: most of the libraries' networks say in the default of `init_cfg` how they are
+    initialised, and None would keep them from it.
+    """
+    if loads_weights(part.get('init_cfg')):
+        del part['init_cfg']
+
+
+def _initialisers(init_cfg: dict | list | None) -> list[tuple[dict, type | None]]:
+    """The entries of an `init_cfg` with their classes, None for unknown ones."""
+    cfgs = init_cfg or []
     cfgs = [cfgs] if isinstance(cfgs, dict) else cfgs
     kinds = [cfg.get('type') for cfg in cfgs]
     found = [MMENGINE_INITIALIZERS.get(k) if isinstance(k, str) else k for k in kinds]

@@ -8,4 +8,5 @@ backbone = dict(
         checkpoint='https://mmassets.onedl.ai/mmclassification/v0/convnext/downstream/'
         'convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634.pth'),
 )
+untrained = dict(type='mmpretrain.ConvNeXt', arch='tiny')
 channels = [96, 192, 384, 768]

@@ -8,4 +8,11 @@ backbone = dict(
         checkpoint='https://github.com/SwinTransformer/storage/releases/download/v1.0.0/'
         'swin_tiny_patch4_window7_224.pth'),
 )
+# mmpretrain's class: mmdet's hands out a list, which classifiers do not take. It leaves to the model
+# how it is initialised.
+untrained = dict(
+    type='mmpretrain.SwinTransformer', arch='tiny',
+    init_cfg=[dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+              dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0)],
+)
 channels = [96, 192, 384, 768]

@@ -22,8 +22,8 @@ from .benchmarks import Benchmark, Row, options_of
 from .measured import Measured
 
 MARKERS = 'osD^vP*X'
-# One for each network.
-INK = (*COLOURS, '#222222', '#7f3c8d', '#80ba5a', '#a5612b', '#16697a', '#e68a8a')
+# One for each network and recipe.
+INK = (*COLOURS, '#222222', '#7f3c8d', '#80ba5a', '#a5612b', '#16697a', '#e68a8a', '#a3a300')
 
 
 @dataclass(frozen=True)

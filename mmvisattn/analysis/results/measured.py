@@ -93,7 +93,7 @@ def _device(record: dict) -> str:
     kind = machine['gpus'][0] if machine['gpus'] else machine['cpu']
     names = [f'{processes} x {kind}' if machine['gpus'] and processes > 1 else kind]
     if not machine['gpus']:
-        names.append(f'{threads} core{"s" * (threads > 1)}')
+        names.append(f'{threads} thread{"s" * (threads > 1)}')
     text = record['config']['text']
     if 'Bf16OptimWrapper' in text or "dtype='bfloat16'" in text:
         names.append('bf16')
@@ -115,7 +115,7 @@ def keep(row: Row, work_dir: Path, seed: int, folder: Path = RECORDS) -> list[Pa
         The copies.
 
     Raises:
-        UserError: It has not finished.
+        UserError: It has not finished, or was another training than the row.
     """
     to_test, trained = benchmark_of(row).tested, last_finished(work_dir, 'train')
     tested = last_finished(work_dir / TEST, 'test') if to_test else None
@@ -123,6 +123,7 @@ def keep(row: Row, work_dir: Path, seed: int, folder: Path = RECORDS) -> list[Pa
         raise UserError(f'no {"test" if trained else "training"} has finished in {work_dir}')
     if tested and not _is_of(tested, trained):
         raise UserError(f'{work_dir / TEST} holds the test of another checkpoint than the last')
+    require_recipe(row, trained, work_dir)
     starts = [r['outcome'] for r in records_in(work_dir) if r['run']['task'] == 'train']
     peaks = [start['peak_memory'] for start in starts if 'peak_memory' in start]
     trained['outcome'] |= {

@@ -14,8 +14,9 @@ INTRODUCTION = """\
 Written by `python tools/analysis_tools/write_pages.py` from the records in `docs/results`; a test
 compares them. A number is the mean over its seeds, with the standard deviation (over n - 1) where
 there are several, and leads to the record of the first: config, command, seed, revision, versions,
-device, time and peak memory. **A row without a number has not been run**: what it takes was not at
-hand. Data and recipes are small, and so the order of networks is that of this budget alone.
+device, time and peak memory. **A row without a number has no record**: nearly always, what it
+takes was not at hand. Data and recipes are small, and so the order of networks is that of this
+budget alone.
 
 The data: [data.md](data.md#small-public-data-sets). One command trains a row and keeps its record,
 goes on where it was interrupted, and first trains what the row starts from; the name of a
@@ -25,6 +26,8 @@ benchmark stands for all of its rows:
 ```sh
 python tools/reproduce.py imagenette/van_b0_5 --seeds 0 1 2
 ```
+
+Where the device says bf16, the command had `--amp bf16`, too. On a CPU other work ran beside.
 """
 UNITS = 'hours on the device named, mean of the seeds; GiB: peak of the GPU, else of the process'
 
@@ -70,7 +73,7 @@ def _table(rows: dict[Row, Measured | None]) -> Iterator[str]:
     for row, result in rows.items():
         paper = [f'{row.reported}' if row.reported else ''] * len(reported)
         if result is None:
-            cells = [*[''] * len(names), *paper, 'not run', '', '', '']
+            cells = [*[''] * len(names), *paper, 'no record', '', '', '']
         else:
             cells = [*_scores(result, names), *paper, ', '.join(map(str, result.scores.seeds)),
                      _hours(result), f'{result.memory / GIB:.1f}',
@@ -97,7 +100,9 @@ def _verdict(rows: dict[Row, Measured | None], published: float) -> str:
     best = max(run, key=lambda result: result.score.mean)
     lead = best.score.mean - published
     side = 'above' if lead > 0 else 'below'
-    return f'The best of ours, {best.row.label}, is {abs(lead):.2f} {side} it.'
+    count = len(best.scores.seeds)
+    seeds = 'one seed' if count == 1 else f'mean of {count} seeds'
+    return f'The best of ours, {best.row.label} ({seeds}), is {abs(lead):.2f} {side} it.'
 
 
 def _order(rows: dict[Row, Measured | None]) -> str:

@@ -17,7 +17,7 @@ SECTIONS = (
 )  # fmt: skip
 # Of those sections: places, processes, and how numbers are kept.
 NOT_RECIPE = {
-    'data_root', 'ann_file', 'init_cfg', 'num_workers', 'persistent_workers', 'pin_memory',
+    'data_root', 'ann_file', 'num_workers', 'persistent_workers', 'pin_memory',
     'fused', 'dtype', 'loss_scale', 'convert_weights',
 }  # fmt: skip
 
@@ -35,6 +35,9 @@ def require_recipe(row: Row, record: dict, place: object) -> None:
     """
     config = _as_written(record['config']['text'])
     asked = load_config(CONFIGS / f'{row.config}.py', options_of(row)).to_dict()
+    if row.start:  # which `--pretrained` says
+        for cfg in (config, asked):
+            cfg['model']['backbone'].pop('init_cfg', None)
     found, expected = (_recipe(cfg) for cfg in (config, asked))
     found['train_dataloader']['batch_size'] *= record['run']['world_size']
     data = Path(config['data_root']).name
