@@ -76,6 +76,7 @@ ARROWS = {
         'naming',
         'ops',
         'outputs',
+        'weights',
     },
     'app': {'errors', 'inference', 'naming', 'visualization'},
     'timm': {'errors', 'backbones', 'weights'},
