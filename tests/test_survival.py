@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ import torch
 from conftest import DEMO_CONFIG, ROOT, run_tool, short_run
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from mmengine.runner import LogProcessor
 from test_switches import config_of
 from torch.utils.data import DataLoader
 
@@ -24,7 +27,7 @@ from mmvisattn.datasets import stream
 from mmvisattn.datasets.stream import Stream, isolate, place_samples
 from mmvisattn.engine.runner import Runner
 from mmvisattn.errors import UserError
-from mmvisattn.survival.checkpoints import latest_checkpoint, verifies
+from mmvisattn.survival.checkpoints import EXTRA, KEPT, VALIDATED, latest_checkpoint, verifies
 from mmvisattn.survival.nonfinite import NonFinite
 from mmvisattn.weights import read_checkpoint, write_checkpoint
 
@@ -139,6 +142,15 @@ def test_a_checkpoint_goes_once_its_successor_is_safe(tmp_path, monkeypatch):
     assert {'iter_1'} in there
     assert all(there[there.index({'iter_1'}) :]), 'at no time there is none'
     assert [p.name for p in (tmp_path / 'run').glob('*.pth')] == ['iter_4.pth']
+
+
+def test_what_a_run_remembers_stays_out_of_its_log():
+    runner = SimpleNamespace(message_hub=MessageHub('a run'))
+    for key in (KEPT, EXTRA, VALIDATED, 'val/shown'):
+        runner.message_hub.update_info(key, 1)
+    for mode in ('train', 'val', 'test'):
+        found = LogProcessor()._collect_non_scalars(runner, mode)
+        assert found == ({'shown': 1} if mode == 'val' else {})
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, caplog):

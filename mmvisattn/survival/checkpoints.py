@@ -24,8 +24,9 @@ from ..weights import read_checkpoint
 POINTER = 'last_checkpoint'
 NONE_YET = 'none yet'  # what it says when a run has begun anew
 # What a run remembers, in MMEngine's message hub: the names of the checkpoints that max_keep_ckpts
-# counts, that of one saved out of turn, and the iteration that was validated last.
-KEPT, EXTRA, VALIDATED = 'kept_ckpts', 'extra_ckpt', 'validated_iter'
+# counts, that of one saved out of turn, and the iteration that was validated last. What begins
+# with train, val or test, MMEngine would log.
+KEPT, EXTRA, VALIDATED = 'kept_ckpts', 'extra_ckpt', 'last_validated_iter'
 
 
 def latest_checkpoint(work_dir: str | Path, own: bool = False) -> tuple[Path | None, list[Path]]:
