@@ -422,6 +422,7 @@ def test_a_training_that_another_command_runs_is_waited_for(tmp_path, capfd):
                 launching.train_all(training, 'config.py', [], [0], tmp_path)))  # fmt: skip
             waiting.start()
             while 'another command trains it' not in said:
+                assert waiting.is_alive()
                 time.sleep(0.05)
                 said += capfd.readouterr().out
             assert not training.ran
