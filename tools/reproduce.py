@@ -43,11 +43,10 @@ def main() -> int:
     """Go through the rows; the exit status is 0 if all have a record."""
     args, options = parse()
     rows, training = rows_named(args.rows), Training(args.gpus)
-    for row in rows:
-        if benchmark_of(row).tested:  # else its pictures are missed when all is trained
-            place = {'data_root': str(args.data / row.data_set)}
-            cfg = load_config(f'configs/{row.config}.py', {**options_of(row), **place})
-            check_datasets(cfg, TEST_DATA)
+    tested = {row.data_set: row for row in rows if benchmark_of(row).tested}
+    for name, row in tested.items():  # else its pictures are missed when all is trained
+        changes = {**options_of(row), 'data_root': str(args.data / name)}
+        check_datasets(load_config(f'configs/{row.config}.py', changes), TEST_DATA)
     for start in rows_named(list(dict.fromkeys(row.start for row in rows if row.start))):
         status = have(training, start, args, options)
         if status:

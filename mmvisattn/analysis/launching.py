@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ..atomic import write_text
 from ..engine.arguments import train_parser
 from ..errors import UserError
 from ..places import TOOLS
@@ -160,7 +161,7 @@ def keep_settings(root: Path, settings: dict) -> None:
     path = root / SETTINGS
     if not path.is_file():
         root.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=1))
+        write_text(path, json.dumps(settings, indent=1))
         return
     before = json.loads(path.read_text())
     if before != settings:
